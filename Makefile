@@ -1,0 +1,36 @@
+# One command each, the same for a person and for CI. The first run creates .venv and installs into it.
+VENV := .venv
+STAMP := $(VENV)/.installed
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: help setup demo test check slow bench protos clean
+
+help:  ## list the commands
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(STAMP)  ## create .venv and install gephyra with every extra
+
+$(STAMP): pyproject.toml constraints.txt scripts/setup.sh
+	scripts/setup.sh $(VENV)
+	@touch $@
+
+demo: $(STAMP)  ## train a sampler on Seeds, print draws and log Z (about two minutes)
+	gephyra demo
+
+test: $(STAMP)  ## the default test suite
+	pytest
+
+slow: $(STAMP)  ## tests that take minutes; GEPHYRA_DATA=folder adds those on data that does not ship
+	pytest -m slow --timeout 1800
+
+check: $(STAMP)  ## lint, types, import rules, wire, generated code, docstring examples
+	scripts/check.sh
+
+bench: $(STAMP)  ## print the numbers behind the README
+	python benchmarks/losses.py
+
+protos: $(STAMP)  ## regenerate the code of protos/*.proto
+	scripts/protos.sh
+
+clean:  ## remove what the commands above made, .venv included
+	rm -rf $(VENV) build dist gephyra-demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

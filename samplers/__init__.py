@@ -1,0 +1,1 @@
+"""The mathematics: kernels, bridges, losses, training, estimators. Importing this package loads nothing."""

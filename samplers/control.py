@@ -1,0 +1,77 @@
+"""Control networks: a residual field u_n(x) from the point, the annealed score and the time.
+
+The score-informed head of the path integral sampler (Zhang and Chen 2022): u = body(x, score, t) + gate(t) * score.
+Everything that depends on time alone is computed once for the whole grid.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["Control", "TimeFeatures"]
+
+_FREQUENCIES = 16
+# The gate multiplies a score that is clipped here, the body sees it within a tenth of that. A clip inside a mean keeps
+# E[w] = Z; it bounds what one wild point can do to a path.
+_SCORE_CLIP = 100.0
+_SCORE_INPUT_CLIP = 10.0
+
+
+class TimeFeatures(NamedTuple):
+    """What a control needs to know about the times of m grid points: `shift`, m x width, and `gate`, m x dim."""
+
+    shift: Tensor
+    gate: Tensor
+
+    def at(self, n: int) -> "TimeFeatures":
+        """The features of grid point n alone."""
+        return TimeFeatures(self.shift[n], self.gate[n])
+
+    def between(self, first: int, last: int) -> "TimeFeatures":
+        """The features of grid points first, ..., last - 1, with a batch axis of size one after the time axis."""
+        return TimeFeatures(self.shift[first:last, None], self.gate[first:last, None])
+
+
+class Control(nn.Module):
+    """u(t, x) for a bridge of dimension `dim`; zero at the start of training.
+
+    Args:
+        dim: Dimension of the points.
+        width: Hidden width.
+        generator: Source of the initial weights.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, dim: int, width: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.time_in = nn.Linear(2 * _FREQUENCIES, width)
+        self.time_out = nn.Linear(width, width)
+        self.gate = nn.Linear(width, dim)
+        self.inlet = nn.Linear(2 * dim, width)
+        self.hidden = nn.Linear(width, width)
+        self.outlet = nn.Linear(width, dim)
+        self.register_buffer("frequencies", math.pi * torch.arange(1, _FREQUENCIES + 1), persistent=False)
+        for layer in (self.time_in, self.time_out, self.inlet, self.hidden):
+            bound = 1.0 / math.sqrt(layer.in_features)
+            nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
+            nn.init.zeros_(layer.bias)
+        for layer in (self.gate, self.outlet):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def features(self, times: Tensor) -> TimeFeatures:
+        """Features of times in [0, 1], `(m,)`."""
+        phase = times[:, None] * self.frequencies
+        embedding = self.time_out(functional.silu(self.time_in(torch.cat([phase.sin(), phase.cos()], -1))))
+        return TimeFeatures(embedding, self.gate(functional.silu(embedding)))
+
+    def forward(self, x: Tensor, score: Tensor, features: TimeFeatures) -> Tensor:
+        """u at points x with annealed score, both `... x dim`, at the times of `features`."""
+        clipped = score.clamp(-_SCORE_CLIP, _SCORE_CLIP)
+        seen = torch.cat([x, clipped.clamp(-_SCORE_INPUT_CLIP, _SCORE_INPUT_CLIP)], -1)
+        hidden = functional.silu(self.hidden(functional.silu(self.inlet(seen) + features.shift)))
+        return torch.addcmul(self.outlet(hidden), features.gate, clipped)

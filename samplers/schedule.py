@@ -1,0 +1,49 @@
+"""Annealing and diffusion schedules on the grid n = 0, ..., N of a bridge.
+
+`Annealing` gives beta_n of the path gamma^beta p_0^(1 - beta), from beta_0 = 0 to beta_N = 1; `Diffusion` the standard
+deviation s_n of each transition, s_n^2 = sigma^2 dt_n with sum of dt_n = 1 and one sigma a dimension.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["Annealing", "Diffusion"]
+
+
+class Annealing(nn.Module):
+    """Increasing beta_0 = 0 < ... < beta_N = 1, linear at the start of training."""
+
+    def __init__(self, steps: int, *, learned: bool = True) -> None:
+        super().__init__()
+        self.raw_increments = nn.Parameter(torch.zeros(steps), requires_grad=learned)
+
+    def forward(self) -> Tensor:
+        """All beta, `(steps + 1,)`."""
+        increments = functional.softplus(self.raw_increments)
+        inner = increments.cumsum(0)[:-1] / increments.sum()
+        # The ends are constants: a schedule that could leave them would no longer start at the prior.
+        return torch.cat([inner.new_zeros(1), inner, inner.new_ones(1)])
+
+
+class Diffusion(nn.Module):
+    """Standard deviations of the transitions: one learned sigma a dimension, one learned share of time a step.
+
+    Args:
+        dim: Dimension.
+        steps: Transitions N.
+        sigma: Initial diffusion coefficient, positive, for a time horizon of 1.
+        learned: Whether sigma and the shares of time receive gradients.
+    """
+
+    def __init__(self, dim: int, steps: int, sigma: float, *, learned: bool = True) -> None:
+        super().__init__()
+        self.log_sigma = nn.Parameter(torch.full((dim,), math.log(sigma)), requires_grad=learned)
+        self.raw_time = nn.Parameter(torch.zeros(steps), requires_grad=learned)
+
+    def forward(self) -> Tensor:
+        """Standard deviations, `steps x dim`."""
+        log_dt = functional.log_softmax(self.raw_time, 0)
+        return (self.log_sigma + 0.5 * log_dt[:, None]).exp()

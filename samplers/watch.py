@@ -1,0 +1,58 @@
+"""What a training run tells while it goes on: rough estimates from the paths of recent steps, at a bounded rate."""
+
+import math
+from collections import deque
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from .estimate import estimate
+from .gradient import Gradient
+from .report import Metrics
+
+__all__ = ["Watch"]
+
+_WINDOW = 16
+_INTERVAL_SECONDS = 0.5
+
+
+class Watch:
+    """Collects gradients and reports metrics at most every half second.
+
+    Args:
+        on_metrics: Receives the metrics.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(self, on_metrics: Callable[[Metrics], None], clock: Callable[[], float]) -> None:
+        self._on_metrics, self._clock = on_metrics, clock
+        self._recent: deque[Tensor] = deque(maxlen=_WINDOW)
+        self._last_time, self._last_step = clock(), 0
+        self.non_finite = 0
+
+    def stage(self, name: str, step: int, seconds: float, fraction: float, evaluations: int) -> None:
+        """Report that a stage has come to `fraction` of the budget, with the newest estimates."""
+        rough = _rough(self._recent)
+        self._on_metrics(Metrics(name, step, seconds, fraction, *rough, 0.0, evaluations, self.non_finite))
+
+    def step(self, gradient: Gradient, step: int, seconds: float, fraction: float, evaluations: int) -> None:
+        """Take note of a training step, and report if it is time."""
+        self._recent.append(gradient.log_weight)
+        self.non_finite += int(gradient.log_weight.isinf().sum())
+        now = self._clock()
+        if now - self._last_time < _INTERVAL_SECONDS and fraction < 1.0:
+            return
+        rate = (step - self._last_step) / max(now - self._last_time, 1e-9)
+        self._last_time, self._last_step = now, step
+        rough = _rough(self._recent)
+        self._on_metrics(Metrics("train", step, seconds, fraction, *rough, rate, evaluations, self.non_finite))
+
+
+def _rough(recent: deque[Tensor]) -> tuple[float, float, float, float]:
+    """Loss, ELBO, log Z and ESS fraction of the pooled recent paths; NaN where there are too few finite ones."""
+    pooled = torch.cat(list(recent)) if recent else torch.zeros(0)
+    if int(pooled.isfinite().sum()) < 2:
+        return math.nan, math.nan, math.nan, math.nan
+    pooled_estimates = estimate(pooled)
+    return -pooled_estimates.elbo, pooled_estimates.elbo, pooled_estimates.log_z, pooled_estimates.ess_fraction
