@@ -1,5 +1,6 @@
 """A target that counts its evaluations: the budget that users pay for."""
 
+import torch
 from torch import Tensor
 
 from gephyra.targets.base import Target
@@ -14,6 +15,10 @@ class CountedTarget(Target):
         self.target = target
         self.dim, self.log_z, self.sites = target.dim, target.log_z, target.sites
         self.evaluations = 0
+
+    def sample(self, count: int, generator: torch.Generator) -> Tensor | None:
+        """Exact draws of the target, `count x dim`, or None; they are no evaluations."""
+        return self.target.sample(count, generator)
 
     def _log_density(self, x: Tensor) -> Tensor:
         self.evaluations += x.shape[0]

@@ -11,7 +11,8 @@ differentiated in chunks. N/(N-1) turns the batch mean into the leave-one-out me
 gradient and cancels most of the noise in parameters that both chains share (diffusion, prior, annealing).
 """
 
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,11 +33,8 @@ class PathCoefficients(NamedTuple):
     """Of log q with detached control outputs, `(batch,)`."""
 
 
-class DetachedLoss(Protocol):
-    """A loss on detached paths, given by its coefficients."""
-
-    def __call__(self, log_weight: Tensor) -> PathCoefficients:
-        """Coefficients for finite log weights `(batch,)`, float64, batch at least 2."""
+DetachedLoss = Callable[[Tensor], PathCoefficients]
+"""A loss on detached paths: coefficients for finite log weights `(batch,)`, float64, batch at least 2."""
 
 
 def reverse_kl_log_derivative(log_weight: Tensor) -> PathCoefficients:

@@ -31,6 +31,8 @@ _LEARNING_RATE = 2e-2
 _START_SCALE = 0.3
 # A whitened gradient longer than this many standard deviations says only where to go, not how far.
 _GRADIENT_CLIP = 10.0
+# The path gradient of a Gaussian target vanishes draw by draw at the optimum; nothing is left to do below this.
+_CONVERGED = 1e-4
 # Beyond this condition number the inverse Hessian is rounding noise in single precision.
 _CONDITION_LIMIT = 1e8
 
@@ -127,7 +129,7 @@ def _fit(
         growth = move[:, 1:]
         # The diagonal moves by its exponential, so that scales stay positive.
         tril = tril @ (growth.tril(-1) + torch.diag(growth.diagonal().exp()))
-        if enough():
+        if enough() or float(gradient.abs().max()) < _CONVERGED:
             break
     return Gaussian(mean, tril, start.start)
 

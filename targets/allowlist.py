@@ -25,7 +25,7 @@ _STABLEHLO = _prefixed(
     "stablehlo.",
     """
     abs add and atan2 bitcast_convert broadcast broadcast_in_dim case cbrt ceil cholesky clamp compare complex
-    concatenate constant convert convolution cosine count_leading_zeros custom_call divide dot_general
+    composite concatenate constant convert convolution cosine count_leading_zeros custom_call divide dot_general
     dynamic_slice dynamic_update_slice einsum exponential exponential_minus_one fft floor gather
     get_dimension_size get_tuple_element if imag iota is_finite log log_plus_one logistic map maximum minimum multiply
     negate not optimization_barrier or pad popcnt power real reduce reduce_precision reduce_window remainder reshape
@@ -50,10 +50,11 @@ STABLEHLO_OPS: frozenset[str] = (
 
 
 def _lapack() -> frozenset[str]:
-    routines = "potrf geqrf syevd geev gesdd getrf sytrd gehrd gees trsm gtsv".split()
+    routines = ["potrf", "geqrf", "syevd", "geev", "gesdd", "getrf", "sytrd", "gehrd", "gees", "trsm", "gtsv"]
     renamed = {"syevd": "heevd", "sytrd": "hetrd"}  # complex matrices: Hermitian where real ones are symmetric
     real = {f"lapack_{kind}{routine}_ffi" for kind in "sd" for routine in [*routines, "orgqr"]}
-    complex_ = {f"lapack_{kind}{renamed.get(routine, routine)}_ffi" for kind in "cz" for routine in [*routines, "ungqr"]}
+    hermitian = [renamed.get(routine, routine) for routine in routines]
+    complex_ = {f"lapack_{kind}{routine}_ffi" for kind in "cz" for routine in [*hermitian, "ungqr"]}
     return frozenset(real | complex_)
 
 
@@ -71,8 +72,9 @@ _OVERLOADS = """
     amin; any default dim dims; arange default start start_step; argmax; argmin; argsort default stable; asin; asinh;
     atan; atan2; atanh; baddbmm; bitwise_and Tensor Scalar; bitwise_not; bitwise_or Tensor Scalar; bitwise_xor Tensor
     Scalar; block_diag; bmm; broadcast_to; bucketize Tensor; cat; ceil; celu; cholesky; cholesky_inverse;
-    cholesky_solve; clamp default Tensor; clamp_max default Tensor; clamp_min default Tensor; clone; contiguous; copy;
-    copysign Tensor Scalar; cos; cosh; cross; cummax; cummin; cumprod; cumsum; detach; diag; diag_embed; diagonal;
+    cholesky_solve; clamp default Tensor; clamp_max default Tensor; clamp_min default Tensor; clone;
+    constant_pad_nd; contiguous; copy; copysign Tensor Scalar; cos; cosh; cross; cummax; cummin; cumprod; cumsum;
+    detach; diag; diag_embed; diagonal;
     diagonal_copy; diagonal_scatter; diff; digamma; div Tensor Scalar Tensor_mode Scalar_mode; dot; elu; eq Tensor
     Scalar; erf; erfc; erfinv; exp; exp2; expand; expand_as; expm1; eye default m; fill Scalar Tensor; flip; floor;
     floor_divide default Scalar; fmax; fmin; fmod Tensor Scalar; frac; full; full_like; gather; ge Tensor Scalar; gelu;
@@ -102,7 +104,7 @@ _OVERLOADS = """
 
 
 def _aten(entries: str) -> frozenset[str]:
-    names = set()
+    names: set[str] = set()
     for entry in entries.split(";"):
         operator, *overloads = entry.split()
         names.update(f"aten.{operator}.{overload}" for overload in overloads or ["default"])

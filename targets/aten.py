@@ -34,8 +34,12 @@ _MAX_INTEGER = (1 << 63) - 1  # torch writes "to the end" as the largest integer
 _MAX_WORD = 16
 _MAX_TRACED_SIZES = 8
 _DTYPES: Mapping[str, torch.dtype] = {
-    name: getattr(torch, name)
-    for name in "float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool".split()
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (
+        *(torch.float32, torch.float64, torch.bool),
+        *(torch.int8, torch.int16, torch.int32, torch.int64),
+        *(torch.uint8, torch.uint16, torch.uint32, torch.uint64),
+    )
 }
 
 Batched = Callable[[Tensor], Any]
@@ -113,7 +117,8 @@ class _Interpreter:
 
     def __init__(self, graph: Graph, arrays: Sequence[Tensor], field: str) -> None:
         if graph.inputs != 1 + len(arrays):
-            raise _malformed(field, f"it takes {graph.inputs} inputs, and the program has 1 point and {len(arrays)} arrays")
+            held = f"the program holds a point and {len(arrays)} arrays"
+            raise _malformed(field, f"it takes {graph.inputs} inputs, and {held}")
         if len(graph.nodes) > MAX_NODES:
             raise ProgramError(
                 "PROGRAM_TOO_LARGE", f"{field} has {len(graph.nodes)} nodes; at most {MAX_NODES} are accepted", field

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .base import Target
 from .brownian import Brownian
-from .families import FAMILIES, Family, ParameterError, UnknownFamily, validated
+from .families import ParameterError, validated
 from .funnel import Funnel
 from .gaussian import Gaussian, GaussianMixture
 from .regression import LogisticRegression
@@ -18,7 +18,7 @@ from .seeds import Seeds
 from .student import StudentMixture
 from .wells import ManyWell
 
-__all__ = ["FAMILIES", "Family", "ParameterError", "UnknownFamily", "build", "gmm40", "student_mixture"]
+__all__ = ["build", "gmm40", "student_mixture"]
 
 _Array = NDArray[np.float64]
 
@@ -27,7 +27,7 @@ def build(family: str, parameters: Mapping[str, object] | None = None) -> Target
     """The target of this family.
 
     Args:
-        family: A name of FAMILIES.
+        family: A name of `families.FAMILIES`.
         parameters: Values by parameter name: ints, floats, bools, and arrays or nested sequences of numbers.
 
     Raises:
@@ -38,7 +38,8 @@ def build(family: str, parameters: Mapping[str, object] | None = None) -> Target
     >>> round(build("many-well", {"dim": 50, "delta": 2.0}).log_z, 5)
     42.81724
     """
-    return _CONSTRUCTORS[family](**validated(family, parameters or {}))
+    checked = validated(family, parameters or {})
+    return _CONSTRUCTORS[family](**checked)
 
 
 def gmm40(dim: int = 2) -> GaussianMixture:

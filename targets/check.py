@@ -120,11 +120,11 @@ def speed_finding(target: Target, x: Tensor, clock: Callable[[], float] = time.p
     """Evaluations of log density and score a second, rows of x repeated to batches of 1024."""
     batch = x[torch.arange(_SPEED_BATCH) % len(x)]
     target.log_density_and_score(batch)  # the first call may compile
-    start, calls = clock(), 0
-    while calls == 0 or clock() - start < _SPEED_SECONDS:
+    start, calls, seconds = clock(), 0, 0.0
+    while seconds < _SPEED_SECONDS:
         target.log_density_and_score(batch)
-        calls += 1
-    rate = calls * _SPEED_BATCH / max(clock() - start, 1e-9)
+        calls, seconds = calls + 1, clock() - start
+    rate = calls * _SPEED_BATCH / seconds
     return Finding("speed", True, f"{rate:.3g} evaluations of log density and score a second, batch {_SPEED_BATCH}")
 
 

@@ -75,7 +75,7 @@ def _share(graph: fx.Graph) -> None:
 
 
 def _frozen(value: Any) -> Hashable:
-    """Arguments as something that can be compared. Numbers keep their type and sign: 1, 1.0 and True differ, 0.0 and -0.0."""
+    """Arguments as something that can be compared; 1, 1.0 and True differ, and so do 0.0 and -0.0."""
     if isinstance(value, list | tuple):
         return tuple(_frozen(item) for item in value)
     if isinstance(value, dict):

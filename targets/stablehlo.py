@@ -36,9 +36,7 @@ class StableHloTarget(OpaqueTarget):
         self.dim = program.dim
         self.sites = program.sites
         self._density = _Runner(program, body.density, "stablehlo.density", _density_shapes)
-        self._sites = (
-            _Runner(program, body.constrain, "stablehlo.constrain", _site_shapes) if body.constrain else None
-        )
+        self._sites = _Runner(program, body.constrain, "stablehlo.constrain", _site_shapes) if body.constrain else None
 
     def _evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
         log_density, score = self._density(x)
@@ -115,10 +113,12 @@ class _Runner:
             filler = points[-1:] if len(points) else points.new_zeros(1, points.shape[1])
             points = torch.cat([points, filler.expand(size - len(points), -1)])
         on_cpu = points.device.type == "cpu"
-        # A jitted function takes a numpy view faster than JAX imports a DLPack capsule: 0.1 ms a call.
-        batch = points.numpy() if on_cpu else jax.dlpack.from_dlpack(points)
+        # A jitted function takes a numpy view faster than JAX imports a DLPack capsule: 0.1 ms a call. (A numpy
+        # view goes to JAX's default device, a capsule stays where it is.)
+        plain = on_cpu and jax.default_backend() == "cpu"
+        batch = points.numpy() if plain else jax.dlpack.from_dlpack(points)
         outputs = jax.block_until_ready(self._function(size, "cpu" if on_cpu else "gpu")(batch))
-        return [torch.from_dlpack(value) for value in outputs]
+        return [torch.utils.dlpack.from_dlpack(value) for value in outputs]
 
     def _function(self, size: int, platform: str) -> Callable[[Any], Any]:
         """The compiled module of a batch size, its data already on the device."""
@@ -141,7 +141,7 @@ def _bound(exported: Any, arrays: Sequence[Any], platform: str) -> Callable[[Any
     device = jax.devices(platform)[0]
     data = [jax.device_put(array, device) for array in arrays]
     if sum(array.nbytes for array in arrays) <= _FOLDED_BYTES:
-        return jax.jit(lambda batch: exported.call(batch, *data), device=device)
+        return jax.jit(lambda batch: exported.call(batch, *data))
     function = jax.jit(exported.call)
     return lambda batch: function(batch, *data)
 
@@ -177,9 +177,9 @@ def _checked_module(module: Module, field: str) -> Any:
 
 
 def _walk(operation: Any) -> Any:
-    """Name of every operation, and the function that a custom call names."""
-    call = operation.attributes["call_target_name"].value if operation.name == "stablehlo.custom_call" else None
-    yield operation.name, call
+    """Name of every operation, and the function that a custom call or a composite names."""
+    named = {"stablehlo.custom_call": "call_target_name", "stablehlo.composite": "name"}.get(operation.name)
+    yield operation.name, operation.attributes[named].value if named else None
     for region in operation.regions:
         for block in region:
             for inner in block:
@@ -194,7 +194,9 @@ def _check_operation(name: str, call: str | None, field: str) -> None:
             "write that part of the model with other functions of jax.numpy",
             field,
         )
-    if call is not None and call not in CUSTOM_CALLS:
+    # A composite is a function of this module, walked like any other, under a name of CHLO.
+    allowed = call is None or call in CUSTOM_CALLS or (name == "stablehlo.composite" and call.startswith("chlo."))
+    if not allowed:
         raise ProgramError(
             "PROGRAM_CALL_NOT_ALLOWED",
             f"{field} calls the foreign function {call!r}; only linear algebra may be called: "

@@ -30,8 +30,9 @@ def assert_mean_equals(samples: ArrayLike, expected: ArrayLike, rate: float = FA
     values = np.asarray(samples, dtype=np.float64)
     mean, error = values.mean(0), values.std(0, ddof=1) / np.sqrt(len(values))
     allowed = standard_errors(rate / max(1, mean.size)) * error
-    deviation = np.abs(mean - np.asarray(expected))
-    assert (deviation <= allowed).all(), f"mean {mean} is not {expected}: off by {deviation}, allowed {allowed}"
+    claimed = np.asarray(expected, dtype=np.float64)
+    deviation = np.abs(mean - claimed)
+    assert (deviation <= allowed).all(), f"mean {mean} is not {claimed}: off by {deviation}, allowed {allowed}"
 
 
 def gof_pvalue_1d(samples: ArrayLike, cdf: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> float:

@@ -57,11 +57,12 @@ def random_bridge(
     *,
     steps: int = 8,
     scale: float = 1.0,
+    sigma: float = 1.0,
     seed: int = 0,
     networks: float = 0.0,
     width: int = 8,
 ) -> Bridge:
-    """A bridge of `method` with prior scale `scale`; `networks` is the standard deviation added to every weight."""
+    """A bridge of `method`; `networks` is the standard deviation of what is added to every network weight."""
     settings = TrainingSettings(method=method, steps=steps, width=width, learn=Learn())
     generator = torch_generator("tests", seed)
     bridge = BUILDERS[method](dim, settings, generator)
@@ -71,4 +72,6 @@ def random_bridge(
                 parameter.add_(networks * torch.randn(parameter.shape, generator=generator))
             elif name == "prior.log_scale":
                 parameter.fill_(math.log(scale))
+            elif name == "diffusion.log_sigma":
+                parameter.fill_(math.log(sigma))
     return bridge

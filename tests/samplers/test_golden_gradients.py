@@ -16,7 +16,7 @@ from torch import Tensor
 from gephyra.samplers import gradient as gradient_module
 from gephyra.samplers.bridge import Bridge
 from gephyra.samplers.gradient import detached_gradient, reparametrised_gradient
-from gephyra.samplers.losses import PathCoefficients, log_variance, reverse_kl_log_derivative
+from gephyra.samplers.losses import DetachedLoss, PathCoefficients, log_variance, reverse_kl_log_derivative
 from gephyra.samplers.random import normal_noise
 from gephyra.samplers.session import GRADIENTS
 from gephyra.samplers.settings import Loss, Method
@@ -84,7 +84,7 @@ def test_monte_carlo_twin(loss: Loss) -> None:
     assert (np.abs(np.mean(draws, axis=0) - GOLDEN[loss]) <= 4 * errors).all()
 
 
-def _without_leave_one_out(loss: Callable[[Tensor], PathCoefficients]) -> Callable[[Tensor], PathCoefficients]:
+def _without_leave_one_out(loss: DetachedLoss) -> DetachedLoss:
     """The loss as published: the own sample stays in the baseline, which halves the term for batches of two."""
 
     def published(log_weight: Tensor) -> PathCoefficients:
@@ -100,13 +100,11 @@ def _without_leave_one_out(loss: Callable[[Tensor], PathCoefficients]) -> Callab
 @pytest.mark.parametrize(
     ("loss", "golden"), [(reverse_kl_log_derivative, REVERSE_KL), (log_variance, HALF_LOG_VARIANCE)]
 )
-def test_the_leave_one_out_factor_is_needed(
-    loss: Callable[[Tensor], PathCoefficients], golden: tuple[float, float, float]
-) -> None:
+def test_the_leave_one_out_factor_is_needed(loss: DetachedLoss, golden: tuple[float, float, float]) -> None:
     assert expected_gradient(detached_gradient(_without_leave_one_out(loss))) != pytest.approx(golden, abs=0.1)
 
 
-def _leaking_paths(loss: Callable[[Tensor], PathCoefficients]) -> Leak:
+def _leaking_paths(loss: DetachedLoss) -> Leak:
     def leak(bridge: Bridge, target: Target, noise: Tensor) -> None:
         path = simulate(bridge, target, noise)
         densities = weigh(bridge, path, 0, 1)
@@ -116,7 +114,7 @@ def _leaking_paths(loss: Callable[[Tensor], PathCoefficients]) -> Leak:
     return leak
 
 
-def _leaking_weights(loss: Callable[[Tensor], PathCoefficients]) -> Leak:
+def _leaking_weights(loss: DetachedLoss) -> Leak:
     def leak(bridge: Bridge, target: Target, noise: Tensor) -> None:
         with torch.no_grad():
             path = simulate(bridge, target, noise)

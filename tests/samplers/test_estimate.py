@@ -1,0 +1,77 @@
+"""Estimators against closed forms and against ArviZ."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from gephyra.samplers.estimate import estimate, k_hat, log_mean_exp
+from tests.statistics import assert_mean_equals
+
+LOG_WEIGHTS = hnp.arrays(np.float64, st.integers(2, 200), elements=st.floats(-700, 700))
+
+
+@given(LOG_WEIGHTS, st.floats(-1e4, 1e4))
+def test_a_constant_shifts_log_z_and_elbo_and_nothing_else(values: np.ndarray, shift: float) -> None:
+    before, after = estimate(torch.from_numpy(values)), estimate(torch.from_numpy(values + shift))
+    assert after.log_z == pytest.approx(before.log_z + shift, abs=1e-8)
+    assert after.elbo == pytest.approx(before.elbo + shift, abs=1e-8)
+    assert after.ess_fraction == pytest.approx(before.ess_fraction, rel=1e-6)
+
+
+@given(LOG_WEIGHTS)
+def test_elbo_is_at_most_log_z_and_ess_at_most_one(values: np.ndarray) -> None:
+    result = estimate(torch.from_numpy(values))
+    assert result.elbo <= result.log_z + 1e-9
+    assert 1 / len(values) - 1e-12 <= result.ess_fraction <= 1 + 1e-12
+
+
+def test_lost_paths_count_as_weight_zero() -> None:
+    weights = torch.tensor([1.0, 3.0, 0.0, 0.0], dtype=torch.float64)
+    result = estimate(weights.log())
+    assert result.log_z == pytest.approx(0.0)
+    assert result.ess_fraction == pytest.approx(16 / (4 * 10))
+    assert result.elbo == pytest.approx(0.5 * math.log(3.0))
+
+
+def test_nothing_finite_is_an_error() -> None:
+    with pytest.raises(ValueError, match="at least 2 paths"):
+        estimate(torch.full((10,), -torch.inf, dtype=torch.float64))
+
+
+@pytest.mark.statistical
+def test_standard_error_of_log_z() -> None:
+    """Over 400 samples of log-normal weights the squared error over its squared standard error averages to one."""
+    rng = np.random.default_rng(0)
+    ratios = []
+    for _ in range(400):
+        result = estimate(torch.from_numpy(rng.normal(-0.125, 0.5, 4000)))
+        ratios.append((result.log_z / result.log_z_se) ** 2)
+    assert_mean_equals(ratios, 1.0)
+
+
+@pytest.mark.parametrize("shape", [0.2, 0.5, 0.9])
+def test_k_hat_is_arviz_k_hat(shape: float) -> None:
+    import arviz
+
+    rng = np.random.default_rng(1)
+    for n in (100, 1000, 16384):
+        log_weight = np.log1p(rng.pareto(1 / shape, n))
+        ours = k_hat(torch.from_numpy(log_weight))
+        assert ours == pytest.approx(float(arviz.psislw(log_weight)[1]), abs=0.02)
+
+
+def test_k_hat_of_equal_weights_has_no_tail() -> None:
+    assert k_hat(torch.zeros(1000, dtype=torch.float64)) == -math.inf
+
+
+def test_k_hat_needs_paths() -> None:
+    assert math.isnan(k_hat(torch.zeros(10, dtype=torch.float64)))
+
+
+def test_log_mean_exp_does_not_overflow() -> None:
+    assert float(log_mean_exp(torch.tensor([1e6, 1e6], dtype=torch.float64))) == 1e6
