@@ -12,6 +12,9 @@ from torch import Tensor
 __all__ = ["Estimates", "estimate", "k_hat", "log_mean_exp"]
 
 
+_LEAST_TAIL = 5
+
+
 class Estimates(NamedTuple):
     """What n log weights say."""
 
@@ -54,18 +57,19 @@ def k_hat(log_weight: Tensor) -> float:
     """Pareto shape of the largest weights by the estimator of Zhang and Stephens (2009), with PSIS' tail and prior.
 
     The tail holds min(n / 5, 3 sqrt(n)) weights. Above 0.7 the importance estimates are not to be trusted (Vehtari et
-    al. 2024). Equal weights have no tail: -inf. NaN for a tail of fewer than five weights.
+    al. 2024). Equal weights have no tail: -inf. A few weights that dwarf all others: +inf. NaN below five in the tail.
     """
     n = log_weight.shape[0]
     tail_length = math.ceil(min(0.2 * n, 3.0 * math.sqrt(n)))
-    if tail_length < 5:
+    if tail_length < _LEAST_TAIL:
         return math.nan
     ordered = log_weight.sort().values
     cutoff = torch.clamp(ordered[-tail_length - 1] - ordered[-1], min=math.log(torch.finfo(torch.float64).tiny))
     excess = (ordered - ordered[-1]).exp() - cutoff.exp()
     excess = excess[-tail_length:][excess[-tail_length:] > 0]
-    if excess.shape[0] < 5:
-        return -math.inf
+    if excess.shape[0] < _LEAST_TAIL:
+        # Either the largest weights are all equal, or so few dwarf the rest that the others vanish beside them.
+        return -math.inf if bool(ordered[-1] == ordered[-tail_length - 1]) else math.inf
     return _pareto_shape(excess)
 
 

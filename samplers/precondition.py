@@ -22,10 +22,11 @@ from .random import normal_noise
 from .report import PreconditionReport
 from .settings import Precondition
 
-__all__ = ["Gaussian", "Preconditioned", "precondition"]
+__all__ = ["PRECONDITION_BATCH", "Gaussian", "Preconditioned", "precondition"]
 
 _ITERATIONS = 1500
-_BATCH = 64
+PRECONDITION_BATCH = 64
+"""Points a step."""
 _EVALUATION = 4096
 _LEARNING_RATE = 2e-2
 _START_SCALE = 0.3
@@ -53,7 +54,7 @@ class Preconditioned(NamedTuple):
 
 
 def precondition(
-    kind: Precondition, target: Target, seed: int, enough: Callable[[], bool] = lambda: False
+    kind: Precondition, target: Target, seed: int, spent: Callable[[], float] = lambda: 0.0
 ) -> Preconditioned:
     """Choose coordinates for the target.
 
@@ -61,7 +62,7 @@ def precondition(
         kind: Which family of maps.
         target: The density.
         seed: Seed of the noise.
-        enough: Asked at every step; once it says yes, the fits stay where they are.
+        spent: Share of the allowed time that has gone, asked at every step; the starts divide it evenly.
 
     Raises:
         ValueError: If no start had a finite ELBO: the log density is not finite near 0 nor near its mode.
@@ -71,8 +72,10 @@ def precondition(
         return Preconditioned(identity, PreconditionReport("none"))
     diagonal = kind is Precondition.DIAGONAL
     fits = []
-    for index, start in enumerate(_starts(target)):
-        fit = _fit(target, start, diagonal, seed, index, enough)
+    starts = _starts(target)
+    for index, start in enumerate(starts):
+        noise = normal_noise((_ITERATIONS, PRECONDITION_BATCH, target.dim), "precondition", seed, index).double()
+        fit = _fit(target, start, diagonal, noise, lambda k=index: len(starts) * spent() - k)  # type: ignore[misc]
         fits.append((_elbo(target, fit, seed), fit))
     elbo, best = max(fits, key=lambda pair: pair[0])
     if not math.isfinite(elbo):
@@ -114,23 +117,21 @@ def _laplace(target: Target) -> Gaussian | None:
     return Gaussian(mode, torch.linalg.cholesky(torch.linalg.inv(precision)), "laplace")
 
 
-def _fit(
-    target: Target, start: Gaussian, diagonal: bool, seed: int, index: int, enough: Callable[[], bool]
-) -> Gaussian:
-    """Maximise the ELBO by Adam in the whitened frame, with a cosine learning rate."""
+def _fit(target: Target, start: Gaussian, diagonal: bool, noise: Tensor, spent: Callable[[], float]) -> Gaussian:
+    """Maximise the ELBO by Adam in the whitened frame, one step a batch of `noise`, with a cosine learning rate."""
     mean, tril = start.mean.clone(), torch.diag(start.tril.diagonal()) if diagonal else start.tril.clone()
-    noise = normal_noise((_ITERATIONS, _BATCH, target.dim), "precondition", seed, index).double()
     adam = _Adam(torch.zeros(target.dim, target.dim + 1, dtype=torch.float64))
-    for step in range(_ITERATIONS):
-        gradient = _whitened_gradient(target, mean, tril, noise[step], diagonal)
-        rate = _LEARNING_RATE * 0.5 * (1.0 + math.cos(math.pi * step / _ITERATIONS))
+    for step, batch in enumerate(noise):
+        fraction = max(step / noise.shape[0], spent())
+        gradient = _whitened_gradient(target, mean, tril, batch, diagonal)
+        if fraction >= 1.0 or float(gradient.abs().max()) < _CONVERGED:
+            break
+        rate = _LEARNING_RATE * 0.5 * (1.0 + math.cos(math.pi * fraction))
         move = rate * adam.direction(gradient)
         mean = mean + tril @ move[:, 0]
         growth = move[:, 1:]
         # The diagonal moves by its exponential, so that scales stay positive.
         tril = tril @ (growth.tril(-1) + torch.diag(growth.diagonal().exp()))
-        if enough() or float(gradient.abs().max()) < _CONVERGED:
-            break
     return Gaussian(mean, tril, start.start)
 
 

@@ -9,6 +9,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from gephyra.targets.base import OpaqueTarget, Target
 
 from .algorithms import BUILDERS
@@ -16,11 +18,11 @@ from .checkpoint import Checkpoint, latest_checkpoint, write_checkpoint
 from .coordinates import Coordinates
 from .counted import CountedTarget
 from .diagnose import diagnose
-from .evaluate import EUBO_PATHS, estimate_eubo, estimate_fresh
+from .evaluate import BLOCK_SIZE, EUBO_PATHS, estimate_eubo, estimate_fresh
 from .gradient import GradientOf, detached_gradient, reparametrised_gradient
 from .losses import log_variance, reverse_kl_log_derivative
 from .optimise import Optimiser
-from .precondition import precondition
+from .precondition import PRECONDITION_BATCH, precondition
 from .random import torch_generator
 from .report import Metrics, PreconditionReport, Report, Times
 from .sampler import Sampler
@@ -95,19 +97,28 @@ def train(
         on_checkpoint: Told the step of each checkpoint, once it is on disk.
         should_stop: Asked before every step.
         checkpoint_folder: Existing folder for checkpoints; the newest one in it is resumed.
-        startup_seconds: Time before this call, for the report.
+        startup_seconds: Time before this call, for the report; compiling the target is added to it.
         clock: Seconds, monotonic.
 
     Raises:
         StopTraining: `should_stop` said so.
         TrainingFailed: The target was not finite where the sampler looked.
     """
+    startup_seconds += _warm_up(target, settings, clock)
     hooks = _Hooks(on_metrics, on_checkpoint, should_stop, clock)
     run = _Run(target, settings, hooks, checkpoint_folder)
     stored = None if checkpoint_folder is None else latest_checkpoint(checkpoint_folder)
     prepared = run.prepare() if stored is None else run.restore(stored)
     run.optimise(prepared)
     return run.finish(prepared, startup_seconds)
+
+
+def _warm_up(target: Target, settings: TrainingSettings, clock: Callable[[], float]) -> float:
+    """Compile what a captured target compiles on first use, a batch size each; returns the seconds that took."""
+    started = clock()
+    for batch in {PRECONDITION_BATCH, settings.batch_size, BLOCK_SIZE}:
+        target.log_density_and_score(torch.zeros(batch, target.dim))
+    return clock() - started
 
 
 class _Run:
@@ -127,7 +138,7 @@ class _Run:
         self._watch.stage("precondition", 0, 0.0, 0.0, 0)
         settings = self._settings
         try:
-            found = precondition(settings.precondition, self._counted, settings.seed, self._precondition_enough)
+            found = precondition(settings.precondition, self._counted, settings.seed, self._precondition_spent)
         except ValueError as error:
             raise TrainingFailed("NON_FINITE_LOG_DENSITY", str(error)) from error
         if self._hooks.should_stop():
@@ -136,9 +147,10 @@ class _Run:
         self._checkpoint(prepared)
         return prepared
 
-    def _precondition_enough(self) -> bool:
-        share = self._settings.budget.fraction(0, self._seconds())
-        return share > _PRECONDITION_SHARE or self._hooks.should_stop()
+    def _precondition_spent(self) -> float:
+        if self._hooks.should_stop():
+            return 1.0
+        return self._settings.budget.fraction(0, self._seconds()) / _PRECONDITION_SHARE
 
     def restore(self, stored: Checkpoint) -> _Prepared:
         """Go on where a checkpoint was written."""

@@ -73,7 +73,7 @@ _OVERLOADS = """
     atan; atan2; atanh; baddbmm; bitwise_and Tensor Scalar; bitwise_not; bitwise_or Tensor Scalar; bitwise_xor Tensor
     Scalar; block_diag; bmm; broadcast_to; bucketize Tensor; cat; ceil; celu; cholesky; cholesky_inverse;
     cholesky_solve; clamp default Tensor; clamp_max default Tensor; clamp_min default Tensor; clone;
-    constant_pad_nd; contiguous; copy; copysign Tensor Scalar; cos; cosh; cross; cummax; cummin; cumprod; cumsum;
+    constant_pad_nd; contiguous; copysign Tensor Scalar; cos; cosh; cross; cummax; cummin; cumprod; cumsum;
     detach; diag; diag_embed; diagonal;
     diagonal_copy; diagonal_scatter; diff; digamma; div Tensor Scalar Tensor_mode Scalar_mode; dot; elu; eq Tensor
     Scalar; erf; erfc; erfinv; exp; exp2; expand; expand_as; expm1; eye default m; fill Scalar Tensor; flip; floor;

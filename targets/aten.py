@@ -42,7 +42,7 @@ _DTYPES: Mapping[str, torch.dtype] = {
     )
 }
 
-Batched = Callable[[Tensor], Any]
+_Batched = Callable[[Tensor], Any]
 
 
 class AtenTarget(Target):
@@ -96,12 +96,15 @@ class AtenTarget(Target):
 class _PerSize:
     """A batched function, traced to a flat program for each batch size that is met a second time."""
 
-    def __init__(self, function: Batched) -> None:
+    def __init__(self, function: _Batched) -> None:
         self._function = function
         self._met: set[tuple[int, str]] = set()
-        self._traced: dict[tuple[int, str], Batched] = {}
+        self._traced: dict[tuple[int, str], _Batched] = {}
 
     def __call__(self, x: Tensor) -> Any:
+        if len(x) == 0:
+            results = self._function(torch.cat([x, x.new_zeros(1, x.shape[1])]))
+            return tuple(value[:0] for value in results) if isinstance(results, tuple) else results[:0]
         key = (len(x), str(x.device))
         if key in self._traced:
             return self._traced[key](x)

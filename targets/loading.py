@@ -14,7 +14,7 @@ from .base import Target
 from .program import AtenBody, CheckPoints, FloatName, Program
 from .untrusted import ProgramError
 
-__all__ = ["ProgramError", "load_program", "replay"]
+__all__ = ["load_program", "replay"]
 
 # Largest |difference| / (1 + |log density|), and largest error of the score relative to its norm at the point.
 _TOLERANCE = {"float32": (1e-4, 1e-3), "float64": (1e-10, 1e-8)}

@@ -10,8 +10,20 @@ from typing import Any, Literal, TypeAlias
 from numpy.typing import NDArray
 
 __all__ = [
-    "AtenBody", "CheckPoints", "DTypeRef", "Graph", "Item", "Module", "Node", "Program", "Ref", "Site", "StableHloBody",
-]  # fmt: skip
+    "Argument",
+    "AtenBody",
+    "CheckPoints",
+    "DTypeRef",
+    "FloatName",
+    "Graph",
+    "Item",
+    "Module",
+    "Node",
+    "Program",
+    "Ref",
+    "Site",
+    "StableHloBody",
+]
 
 FloatName = Literal["float32", "float64"]
 

@@ -1,0 +1,41 @@
+"""What a raw client is told when the server refuses a call."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What a caller is told."""
+
+    code: grpc.StatusCode
+    reason: str
+    message: str
+    fields: tuple[str, ...]
+    resource: str
+
+
+def refused(call: Callable[[], Any]) -> Refusal:
+    """The refusal of a call that must fail with all its details."""
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    # What a stub raises is also the call, which its published type does not say.
+    error: Any = caught.value
+    status = rpc_status.from_call(error)
+    assert status is not None
+    info, bad, resource = (
+        error_details_pb2.ErrorInfo(),
+        error_details_pb2.BadRequest(),
+        error_details_pb2.ResourceInfo(),
+    )
+    for detail in status.details:
+        assert detail.Unpack(info) or detail.Unpack(bad) or detail.Unpack(resource)
+    assert info.domain == "gephyra"
+    fields = tuple(violation.field for violation in bad.field_violations)
+    return Refusal(error.code(), info.reason, status.message, fields, resource.resource_name)
