@@ -1,0 +1,245 @@
+"""The connection to a server: channel options, deadlines, retries, and the size limit.
+
+Calls that read, and calls that carry a request id, are repeated by gRPC itself when the server is
+unavailable; nothing else is. Every unary call has a deadline. Streams have none; who reads them resumes.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from google.protobuf.message import Message
+from grpc import aio
+
+from gephyra import __version__
+from gephyra.protos import (
+    blob_service_pb2_grpc,
+    meta_service_pb2_grpc,
+    sampler_service_pb2_grpc,
+    target_service_pb2_grpc,
+    training_service_pb2_grpc,
+)
+
+from .errors import DeadlineExceeded, GephyraError, InvalidArgument, MessageTooLarge, ServerGone, Violation
+from .status import error_from_call
+
+if TYPE_CHECKING:
+    from gephyra.protos.blob_service_pb2_grpc import BlobServiceAsyncStub
+    from gephyra.protos.meta_service_pb2_grpc import MetaServiceAsyncStub
+    from gephyra.protos.sampler_service_pb2_grpc import SamplerServiceAsyncStub, SamplingServiceAsyncStub
+    from gephyra.protos.target_service_pb2_grpc import TargetServiceAsyncStub
+    from gephyra.protos.training_service_pb2_grpc import TrainingServiceAsyncStub
+
+__all__ = ["MAX_MESSAGE_BYTES", "UNARY_SECONDS", "Connection", "Host", "RemoteHost", "Stubs", "check_size"]
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+"""gRPC's own limit on a message, which servers keep."""
+UNARY_SECONDS = 10.0
+"""Deadline of a call that only reads or writes a record."""
+
+_SAFE = {
+    "TargetService": ("CreateTarget", "GetTarget", "ListTargets", "CheckTarget", "EvaluateTarget"),
+    "TrainingService": ("CreateTrainingJob", "GetTrainingJob", "ListTrainingJobs", "CancelTrainingJob"),
+    "SamplerService": ("GetSampler", "ListSamplers"),
+    "SamplingService": ("EstimateEvidence",),
+    "MetaService": ("GetServerInfo",),
+}
+_RETRY = {
+    "maxAttempts": 4,
+    "initialBackoff": "0.1s",
+    "maxBackoff": "2s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
+
+# Annotations with these are quoted: in the oldest grpcio we allow, its classes take no parameters at run time.
+Q = TypeVar("Q", bound=Message)
+R = TypeVar("R", bound=Message)
+
+
+class Host(Protocol):
+    """Where the server is."""
+
+    embedded: bool
+    """True for a server that this client started, and that ends with it."""
+
+    async def start(self) -> str:
+        """The address in gRPC's form; starts the server if that is ours to do."""
+        ...
+
+    def explain(self, error: ServerGone) -> GephyraError:
+        """A better explanation of a server that does not answer, if there is one."""
+        ...
+
+    async def close(self) -> None:
+        """Ends the server if it is ours."""
+        ...
+
+
+class RemoteHost:
+    """A server that somebody else runs, at `host:port` or `unix:PATH`; InvalidArgument for anything else."""
+
+    embedded = False
+
+    def __init__(self, address: str) -> None:
+        _, colon, rest = address.rpartition(":")
+        if not colon or not rest or (not address.startswith("unix:") and not rest.isdigit()):
+            expected = f"address must be host:port or unix:PATH, got {address!r}"
+            raise InvalidArgument(expected, violations=[Violation("address", expected)])
+        self.address = address
+
+    async def start(self) -> str:
+        """The address."""
+        return self.address
+
+    def explain(self, error: ServerGone) -> GephyraError:
+        """The error as it is."""
+        return error
+
+    async def close(self) -> None:
+        """Nothing: the server goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stubs:
+    """The calls of the server, by service."""
+
+    targets: "TargetServiceAsyncStub"
+    blobs: "BlobServiceAsyncStub"
+    training: "TrainingServiceAsyncStub"
+    samplers: "SamplerServiceAsyncStub"
+    sampling: "SamplingServiceAsyncStub"
+    meta: "MetaServiceAsyncStub"
+
+
+class Connection:
+    """One channel, made on the first call; errors come out as GephyraError.
+
+    Attributes:
+        host: Where the server is.
+        patience: Seconds without progress after which a broken stream is given up.
+        address: The server's address; empty before the first call.
+    """
+
+    def __init__(self, host: Host, patience: float) -> None:
+        self.host = host
+        self.patience = patience
+        self.address = ""
+        self._channel: aio.Channel | None = None
+        self._stubs: Stubs | None = None
+        self._starting = asyncio.Lock()
+        self._closed = False
+
+    async def start(self) -> Stubs:
+        """Make the channel, and start the server if it is ours; does nothing the second time."""
+        async with self._starting:
+            if self._closed:
+                raise ServerGone("this client is closed; make a new one")
+            if self._stubs is None:
+                self.address = await self.host.start()
+                self._channel = aio.insecure_channel(self.address, options=_options())
+                self._stubs = _stubs(self._channel)
+            return self._stubs
+
+    async def close(self) -> None:
+        """Close the channel, and end the server if it is ours; does nothing the second time."""
+        async with self._starting:
+            self._closed, self._stubs = True, None
+            if self._channel is not None:
+                await self._channel.close()
+                self._channel = None
+            await self.host.close()
+
+    async def unary(
+        self,
+        call: "Callable[[Stubs], aio.UnaryUnaryMultiCallable[Q, R]]",
+        request: Q,
+        seconds: float = UNARY_SECONDS,
+    ) -> R:
+        """One request, one answer, within `seconds`."""
+        check_size(request)
+        stubs = await self.start()
+        try:
+            return await call(stubs)(request, timeout=seconds)
+        except aio.AioRpcError as error:
+            raise self._explained(error) from None
+
+    async def upload(
+        self,
+        call: "Callable[[Stubs], aio.StreamUnaryMultiCallable[Q, R]]",
+        requests: Iterable[Q],
+        seconds: float,
+    ) -> R:
+        """Many requests, one answer, within `seconds`."""
+        stubs = await self.start()
+        try:
+            return await call(stubs)(iter(requests), timeout=seconds)
+        except aio.AioRpcError as error:
+            raise self._explained(error) from None
+
+    async def stream(
+        self,
+        call: "Callable[[Stubs], aio.UnaryStreamMultiCallable[Q, R]]",
+        request: Q,
+        silence: float | None = None,
+    ) -> AsyncGenerator[R, None]:
+        """One request, many answers. Raises DeadlineExceeded if none comes for `silence` seconds."""
+        check_size(request)
+        stubs = await self.start()
+        reader = call(stubs)(request)
+        try:
+            while True:
+                async with asyncio.timeout(silence):
+                    answer: Any = await reader.read()
+                if answer is aio.EOF:
+                    return
+                yield answer
+        except TimeoutError:
+            raise DeadlineExceeded(f"the stream from {self.address} was silent for {silence:.0f} s") from None
+        except aio.AioRpcError as error:
+            raise self._explained(error) from None
+        finally:
+            reader.cancel()
+
+    def _explained(self, error: aio.AioRpcError) -> GephyraError:
+        translated = error_from_call(error, self.address)
+        return self.host.explain(translated) if isinstance(translated, ServerGone) else translated
+
+
+def check_size(request: Message) -> None:
+    """Raise MessageTooLarge for a message over the limit, before it is sent."""
+    size = request.ByteSize()
+    if size > MAX_MESSAGE_BYTES:
+        raise MessageTooLarge(
+            f"the {type(request).__name__} holds {size} bytes, the limit is {MAX_MESSAGE_BYTES}; "
+            "pass large arrays as data (they are uploaded beside the message), or send fewer points",
+            metadata={"size_bytes": str(size), "max_message_bytes": str(MAX_MESSAGE_BYTES)},
+        )
+
+
+def _options() -> list[tuple[str, str | int]]:
+    safe = [{"service": f"gephyra.v1.{service}", "method": name} for service, names in _SAFE.items() for name in names]
+    return [
+        ("grpc.service_config", json.dumps({"methodConfig": [{"name": safe, "retryPolicy": _RETRY}]})),
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        # The defaults wait up to two minutes before a restarted server is tried again.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 2_000),
+        # Servers listen on this machine: a proxy from the environment would only be in the way.
+        ("grpc.enable_http_proxy", 0),
+        ("grpc.primary_user_agent", f"gephyra/{__version__}"),
+    ]
+
+
+def _stubs(channel: aio.Channel) -> Stubs:
+    return Stubs(
+        targets=target_service_pb2_grpc.TargetServiceStub(channel),
+        blobs=blob_service_pb2_grpc.BlobServiceStub(channel),
+        training=training_service_pb2_grpc.TrainingServiceStub(channel),
+        samplers=sampler_service_pb2_grpc.SamplerServiceStub(channel),
+        sampling=sampler_service_pb2_grpc.SamplingServiceStub(channel),
+        meta=meta_service_pb2_grpc.MetaServiceStub(channel),
+    )

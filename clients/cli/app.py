@@ -1,0 +1,39 @@
+"""The tree of commands."""
+
+import typer
+
+from . import jobs, samplers, server, targets
+from .errors import ErrorGroup
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    cls=ErrorGroup,
+    name="gephyra",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="markdown",
+    help="""Samples densities known only up to a constant, and estimates log Z.
+
+Start with `gephyra demo`. A first session of one's own, in a folder:
+
+    gephyra targets add-catalogue funnel dim=10 --name my-funnel --folder runs
+
+    gephyra train my-funnel --seconds 30 --folder runs
+
+    gephyra draw SAMPLER -n 4000 --out draws.nc --folder runs
+""",
+)
+
+app.command("serve")(server.serve)
+app.command("demo")(server.demo)
+app.command("info")(server.info)
+app.add_typer(targets.app, name="targets")
+app.command("train")(jobs.train)
+app.command("watch")(jobs.watch)
+app.command("jobs")(jobs.jobs)
+app.command("cancel")(jobs.cancel)
+app.command("samplers")(samplers.samplers)
+app.command("draw")(samplers.draw)
+app.command("evidence")(samplers.evidence)

@@ -1,0 +1,38 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import InvalidArgument, Violation
+from ..sync import Client
+from ..words import LOSSES, METHODS, PRECONDITIONS
+
+__all__ = ["Folder", "Json", "Loss", "Method", "Precondition", "Seed", "Server", "connect"]
+
+Server = Annotated[
+    str | None,
+    typer.Option("--server", "-s", envvar="GEPHYRA_SERVER", metavar="HOST:PORT", help="A server that is running."),
+]
+Folder = Annotated[
+    Path | None,
+    typer.Option("--folder", "-f", envvar="GEPHYRA_FOLDER", help="Run a server of one's own over this data folder."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
+Seed = Annotated[int, typer.Option(help="Seed of the noise.")]
+
+Method = Annotated[str, typer.Option(help=f"The bridge: {', '.join(METHODS)}.")]
+Loss = Annotated[str, typer.Option(help=f"The loss: {', '.join(LOSSES)}.")]
+Precondition = Annotated[str, typer.Option(help=f"The coordinates: {', '.join(PRECONDITIONS)}.")]
+
+
+def connect(server: str | None, folder: Path | None) -> Client:
+    """A client of the server that the options name. Raises InvalidArgument unless exactly one is named."""
+    if (server is None) == (folder is None):
+        sentence = (
+            "give --server HOST:PORT (or set GEPHYRA_SERVER) for a server that is running, "
+            "or --folder PATH (or set GEPHYRA_FOLDER) for one of your own; one of them, not both"
+        )
+        raise InvalidArgument(sentence, violations=[Violation("server", sentence)])
+    return Client(server) if server is not None else Client.local(str(folder))

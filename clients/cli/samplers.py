@@ -1,0 +1,84 @@
+"""Commands on trained samplers."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import InvalidArgument, Violation
+from ..export import write_draws
+from .options import Folder, Json, Seed, Server, connect
+from .output import identifier, print_facts, print_json, print_rows, say
+
+__all__ = ["draw", "evidence", "samplers"]
+
+_Name = Annotated[str, typer.Argument(help="Name or id of the sampler.")]
+
+
+def samplers(server: Server = None, folder: Folder = None, as_json: Json = False) -> None:
+    """List all trained samplers.
+
+    Example: `gephyra samplers --folder runs`
+    """
+    with connect(server, folder) as client:
+        listed = client.samplers()
+    if as_json:
+        print_json([sampler.to_json() for sampler in listed])
+        return
+    # The target by its id; dim, log Z, ELBO, ESS and k-hat as the sampler tells them.
+    facts = [[text for _, text in sampler.rows()[1:]] for sampler in listed]
+    names = [(identifier(sampler.name), identifier(sampler.target)) for sampler in listed]
+    rows = [(*name, *fact) for name, fact in zip(names, facts, strict=True)]
+    print_rows(("sampler", "target", "dim", "log Z", "ELBO", "ESS", "k-hat"), rows)
+
+
+def draw(
+    name: _Name,
+    count: Annotated[int, typer.Option("-n", "--count", help="How many draws.")] = 1000,
+    seed: Seed = 0,
+    start: Annotated[int, typer.Option(help="Index of the first draw.")] = 0,
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write, .nc or .npz.")] = Path("draws.nc"),
+    resample: Annotated[int, typer.Option(help="Resample to this many draws of equal weight; 0 keeps weights.")] = 0,
+    sites: Annotated[bool, typer.Option(help="Bring the model's own sites along.")] = True,
+    server: Server = None,
+    folder: Folder = None,
+    as_json: Json = False,
+) -> None:
+    """Draw from a sampler into a file.
+
+    Example: `gephyra draw samplers/0a1b2c -n 4000 --seed 1 --out draws.nc --folder runs`
+    """
+    if out.suffix not in {".nc", ".npz"}:
+        sentence = f"--out must end in .nc or .npz, got {out.name!r}"
+        raise InvalidArgument(sentence, violations=[Violation("out", sentence)])
+    with connect(server, folder) as client:
+        draws = client.sampler(name).draw(count, seed=seed, start=start, sites=sites)
+    write_draws(draws.resample(resample, seed=seed) if resample else draws, out)
+    record = {"sampler": draws.sampler, "count": count, "seed": seed, "start": start, "resampled": resample}
+    if as_json:
+        print_json({**record, "ess": draws.ess, "sha256": draws.sha256, "out": str(out)})
+    else:
+        print_facts(str(out), draws.rows())
+
+
+def evidence(
+    name: _Name,
+    paths: Annotated[int | None, typer.Option(help="Estimate on this many fresh paths.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the fresh noise.")] = None,
+    server: Server = None,
+    folder: Folder = None,
+    as_json: Json = False,
+) -> None:
+    """Show log Z, ELBO and how far the weights can be trusted: the stored report, or an estimate on fresh noise.
+
+    Example: `gephyra evidence samplers/0a1b2c --paths 65536 --seed 7 --folder runs`
+    """
+    with connect(server, folder) as client:
+        sampler = client.sampler(name)
+        found = sampler.evidence(paths, seed)
+    if as_json:
+        print_json({"sampler": sampler.name, **found.to_json()})
+        return
+    print_facts(sampler.name, found.rows())
+    for warning in found.warnings:
+        say(f"warning: {warning}")

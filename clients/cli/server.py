@@ -1,0 +1,94 @@
+"""Commands on servers: start one, ask one, see one at work."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..demo import DemoSettings, run_demo
+from ..local import require_server, server_command, server_environment
+from .options import Folder, Json, Loss, Method, Precondition, Seed, Server, connect
+from .output import print_json, print_rows, say
+
+__all__ = ["demo", "info", "serve"]
+
+
+def serve(
+    data: Annotated[Path, typer.Option(help="Folder that keeps everything.")] = Path("gephyra-data"),
+    listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Loopback address.")] = "127.0.0.1:50051",
+    socket: Annotated[Path | None, typer.Option(help="Unix socket instead of an address.")] = None,
+    running_jobs: Annotated[int, typer.Option(help="Training jobs that run at once.")] = 1,
+    draw_workers: Annotated[int, typer.Option(help="Processes that draw.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Run a server until Ctrl-C or SIGTERM. It refuses addresses other than loopback.
+
+    Example: `gephyra serve --data gephyra-data --listen 127.0.0.1:50051`
+    """
+    require_server()
+    place = ["--listen", listen] if socket is None else ["--socket", str(socket)]
+    sizes = ["--running-jobs", str(running_jobs), "--draw-workers", str(draw_workers)]
+    command = [*server_command(data), *place, *sizes]
+    if as_json:
+        raise typer.Exit(_serve_json(command))
+    # The server takes this process' place: signals reach it directly.
+    os.execve(command[0], command, server_environment())
+
+
+def info(server: Server = None, folder: Folder = None, as_json: Json = False) -> None:
+    """Show what a server offers: version, words, catalogue, limits.
+
+    Example: `gephyra info --server localhost:50051`
+    """
+    with connect(server, folder) as client:
+        found = client.info()
+    if as_json:
+        print_json(found.to_json())
+        return
+    say(f"gephyra {found.version}")
+    words = [("method", found.methods), ("loss", found.losses), ("precondition", found.preconditions)]
+    print_rows(("option", "words"), [(name, ", ".join(options)) for name, options in words])
+    families = [(name, ", ".join(family.parameters), family.description) for name, family in found.catalogue.items()]
+    print_rows(("family", "parameters", "description"), families, "catalogue")
+    limits = found.to_json()["limits"]
+    print_rows(("limit", "value"), [(name, f"{value:,}") for name, value in limits.items()])
+    say(f"programs: {', '.join(found.program_formats)}")
+
+
+def demo(
+    method: Method = "dbs",
+    loss: Loss = "rkl-ld",
+    precondition: Precondition = "gaussian",
+    seconds: Annotated[float, typer.Option(help="Budget in seconds of training.")] = 60.0,
+    seed: Seed = 0,
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("gephyra-demo"),
+    as_json: Json = False,
+) -> None:
+    """See it at work: the posterior of a NumPyro model on real data, and a log Z that is known.
+
+    Example: `gephyra demo --seconds 60 --out gephyra-demo`
+    """
+    settings = DemoSettings(method, loss, precondition, seconds, seed, out)
+    record = run_demo(settings, tell=None if as_json else say)
+    if as_json:
+        print_json(record)
+
+
+def _serve_json(command: list[str]) -> int:
+    """Run the server as a child that ends with us, with its address as JSON; its exit code."""
+    pipe = subprocess.PIPE
+    environment = server_environment()
+    with subprocess.Popen(
+        [*command, "--exit-with-stdin"], stdin=pipe, stdout=pipe, text=True, env=environment
+    ) as server:
+        # Ctrl-C reaches the server by itself, in the same process group.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: server.terminate())
+        assert server.stdout is not None
+        line = server.stdout.readline()
+        if line:
+            print_json({"address": line.partition("serving on ")[2].strip(), "pid": server.pid})
+        return server.wait()

@@ -1,0 +1,79 @@
+"""What a training job tells while it runs."""
+
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from typing import Any
+
+from gephyra.protos import training_service_pb2
+
+from .words import JobState
+
+__all__ = ["Event", "Metrics", "event_from_message", "metrics_from_message"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """State of a training run at one optimiser step; the estimates are rough, for watching only."""
+
+    stage: str
+    """`precondition`, `train` or `evaluate`."""
+    step: int
+    seconds: float
+    """Seconds spent of the budget."""
+    fraction: float
+    """Share of the budget that is done, in [0, 1]."""
+    loss: float
+    elbo: float
+    log_z: float
+    ess_fraction: float
+    steps_per_second: float
+    target_evaluations: int
+    non_finite_paths: int
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds of the budget that are left; None at its very start."""
+        return self.seconds * (1 / self.fraction - 1) if self.fraction > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event of a job: exactly one of `state`, `metrics`, `checkpoint_step` and `log` is set."""
+
+    sequence: int
+    """From 1, without gaps, for the life of the job: pass it to `watch` to go on from here."""
+    attempt: int
+    time: datetime
+    state: JobState | None = None
+    metrics: Metrics | None = None
+    checkpoint_step: int | None = None
+    """Optimiser step at which a checkpoint was written."""
+    log: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary of plain values, without the parts that are not set."""
+        record = {**asdict(self), "time": self.time.isoformat()}
+        return {name: value for name, value in record.items() if value is not None}
+
+
+def metrics_from_message(message: training_service_pb2.TrainingMetrics) -> Metrics:
+    """The record of wire metrics."""
+    return Metrics(**{field.name: getattr(message, field.name) for field in fields(Metrics)})
+
+
+def event_from_message(message: training_service_pb2.TrainingEvent) -> Event | None:
+    """The record of a wire event; None for a bookmark, and for a kind that this client does not know."""
+    content: dict[str, Any]
+    match message.WhichOneof("event"):
+        case "state":
+            content = {"state": JobState.of(message.state)}
+        case "metrics":
+            content = {"metrics": metrics_from_message(message.metrics)}
+        case "checkpoint":
+            content = {"checkpoint_step": message.checkpoint.step}
+        case "log":
+            content = {"log": message.log}
+        case _:
+            return None
+    time = message.time.ToDatetime(tzinfo=UTC)
+    return Event(sequence=message.sequence, attempt=message.attempt, time=time, **content)

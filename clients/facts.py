@@ -1,0 +1,256 @@
+"""What is known of a target, a job and a sampler: shared by the asyncio and the synchronous handles."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from html import escape
+from typing import Any
+
+from gephyra.protos import program_pb2, sampler_service_pb2, target_service_pb2, training_service_pb2
+
+from .events import Metrics, metrics_from_message
+from .words import JobState, TargetState
+
+__all__ = ["Facts", "JobFacts", "SamplerFacts", "TargetFacts", "numbers", "summary"]
+
+
+class Facts(ABC):
+    """A row of facts with a representation for people."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Name on the server."""
+
+    @abstractmethod
+    def rows(self) -> list[tuple[str, str]]:
+        """The facts as (label, text), for tables."""
+
+    def __repr__(self) -> str:
+        facts = ", ".join(f"{label}: {text}" for label, text in self.rows() if text)
+        return f"<{self.name} ({facts})>"
+
+    def _repr_html_(self) -> str:
+        cells = [("name", self.name), *self.rows()]
+        rows = "".join(f"<tr><th>{escape(label)}</th><td>{escape(text)}</td></tr>" for label, text in cells)
+        return f"<table>{rows}</table>"
+
+
+class TargetFacts(Facts):
+    """Facts of a target, as the server told them last."""
+
+    @property
+    @abstractmethod
+    def message(self) -> target_service_pb2.Target:
+        """The server's record."""
+
+    @property
+    def name(self) -> str:
+        """`targets/{id}`."""
+        return self.message.name
+
+    @property
+    def dim(self) -> int:
+        """Number of unconstrained coordinates; 0 until it was checked."""
+        return self.message.dim
+
+    @property
+    def sites(self) -> Mapping[str, tuple[int, ...]]:
+        """Shape of each site of the model for one draw, by name."""
+        return _shapes(self.message.sites)
+
+    @property
+    def log_z(self) -> float | None:
+        """Known log Z, catalogue targets only."""
+        return self.message.log_z if self.message.HasField("log_z") else None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the definition."""
+        return self.message.digest
+
+    @property
+    def state(self) -> TargetState:
+        """CHECKING, READY or REJECTED."""
+        return TargetState.of(self.message.state)
+
+    @property
+    def source(self) -> str:
+        """Where it came from, in words."""
+        return self.message.source
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary of plain values."""
+        return {
+            "name": self.name,
+            "state": self.state.value,
+            "dim": self.dim,
+            "sites": {name: list(shape) for name, shape in self.sites.items()},
+            "log_z": self.log_z,
+            "digest": self.digest,
+            "source": self.source,
+            "error": self.message.error.message,
+        }
+
+    def rows(self) -> list[tuple[str, str]]:
+        """State, dimension, sites, source, and why it was rejected, if it was."""
+        return [
+            ("state", self.state.value),
+            ("dim", str(self.dim)),
+            ("sites", ", ".join(self.sites)),
+            ("log Z", "" if self.log_z is None else f"{self.log_z:.6g}"),
+            ("source", self.source),
+            ("error", self.message.error.message),
+        ]
+
+
+class JobFacts(Facts):
+    """Facts of a training job, as the server told them last."""
+
+    @property
+    @abstractmethod
+    def message(self) -> training_service_pb2.TrainingJob:
+        """The server's record."""
+
+    @property
+    def name(self) -> str:
+        """`trainingJobs/{id}`."""
+        return self.message.name
+
+    @property
+    def target(self) -> str:
+        """Name of the target."""
+        return self.message.target
+
+    @property
+    def state(self) -> JobState:
+        """Where the job is in its life."""
+        return JobState.of(self.message.state)
+
+    @property
+    def metrics(self) -> Metrics | None:
+        """The latest metrics; None before the first."""
+        return metrics_from_message(self.message.metrics) if self.message.HasField("metrics") else None
+
+    @property
+    def attempt(self) -> int:
+        """Attempt in progress or last made, from 1."""
+        return self.message.attempt
+
+    @property
+    def create_time(self) -> datetime:
+        """When it was made, UTC."""
+        return self.message.create_time.ToDatetime(tzinfo=UTC)
+
+    @property
+    def sampler_name(self) -> str:
+        """`samplers/{id}` once it has succeeded, else an empty string."""
+        return self.message.sampler
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary of plain values."""
+        metrics = self.metrics
+        return {
+            "name": self.name,
+            "state": self.state.value,
+            "target": self.target,
+            "attempt": self.attempt,
+            "sampler": self.sampler_name,
+            "create_time": self.create_time.isoformat(),
+            "metrics": None if metrics is None else asdict(metrics),
+            "error": self.message.error.message,
+        }
+
+    def rows(self) -> list[tuple[str, str]]:
+        """State, target, progress, sampler, and why it failed, if it did."""
+        metrics = self.metrics
+        return [
+            ("state", self.state.value),
+            ("target", self.target),
+            ("progress", "" if metrics is None else summary(metrics)),
+            ("sampler", self.sampler_name),
+            ("error", self.message.error.message),
+        ]
+
+
+class SamplerFacts(Facts):
+    """Facts of a sampler; they never change."""
+
+    @property
+    @abstractmethod
+    def message(self) -> sampler_service_pb2.Sampler:
+        """The server's record."""
+
+    @property
+    def name(self) -> str:
+        """`samplers/{id}`."""
+        return self.message.name
+
+    @property
+    def target(self) -> str:
+        """Name of the target it was trained on."""
+        return self.message.target
+
+    @property
+    def dim(self) -> int:
+        """Number of unconstrained coordinates."""
+        return self.message.dim
+
+    @property
+    def sites(self) -> Mapping[str, tuple[int, ...]]:
+        """Shape of each site of the model for one draw, by name."""
+        return _shapes(self.message.sites)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the stored file."""
+        return self.message.digest
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary of plain values; `evidence()` has the report."""
+        return {
+            "name": self.name,
+            "target": self.target,
+            "job": self.message.training_job,
+            "dim": self.dim,
+            "sites": {name: list(shape) for name, shape in self.sites.items()},
+            "digest": self.digest,
+            "log_z": self.message.report.log_z,
+            "log_z_se": self.message.report.log_z_se,
+        }
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Target, dimension and report in short."""
+        report = self.message.report
+        return [
+            ("target", self.target),
+            ("dim", str(self.dim)),
+            ("log Z", f"{report.log_z:.4f} ± {report.log_z_se:.4f}"),
+            ("ELBO", f"{report.elbo:.4f}"),
+            ("ESS", f"{100 * report.ess_fraction:.1f} %"),
+            ("k-hat", f"{report.k_hat:.2f}"),
+        ]
+
+
+def summary(metrics: Metrics) -> str:
+    """The metrics in one line; numbers that are not there yet are left out."""
+    return f"{metrics.stage} · {numbers(metrics)}"
+
+
+def numbers(metrics: Metrics) -> str:
+    """As `summary`, without the stage."""
+    estimates = [("ELBO", metrics.elbo, ".2f"), ("log Z", metrics.log_z, ".2f"), ("ESS", metrics.ess_fraction, ".0%")]
+    known = [f"{label} {value:{form}}" for label, value, form in estimates if math.isfinite(value) and value != 0]
+    parts = [f"step {metrics.step}", *known]
+    if metrics.steps_per_second > 0:
+        parts.append(f"{metrics.steps_per_second:.1f}/s")
+    left = metrics.seconds_left
+    if left is not None:
+        parts.append(f"{int(left // 60)}:{int(left % 60):02d} left")
+    return " · ".join(parts)
+
+
+def _shapes(sites: Sequence[program_pb2.Site]) -> dict[str, tuple[int, ...]]:
+    return {site.name: tuple(site.shape) for site in sites}

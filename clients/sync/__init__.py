@@ -1,0 +1,8 @@
+"""The synchronous client: the names of `gephyra.clients.aio`, without `await`."""
+
+from .client import Client
+from .job import Job
+from .sampler import SamplerHandle
+from .target import TargetHandle
+
+__all__ = ["Client", "Job", "SamplerHandle", "TargetHandle"]

@@ -1,0 +1,168 @@
+"""The client itself: register, train, list, find."""
+
+import os
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from ..aio import AsyncClient
+from ..info import ServerInfo
+from .bridge import Bridge
+from .job import Job
+from .sampler import SamplerHandle
+from .target import TargetHandle
+
+if TYPE_CHECKING:
+    from ..definition import Definition
+
+__all__ = ["Client"]
+
+
+class Client:
+    """A client of one server.
+
+    Args:
+        address: `host:port`, or `unix:PATH`.
+        patience: Seconds without progress after which a broken stream is given up.
+
+    Example:
+        with Client.local("runs") as client:
+            target = client.register(catalogue("funnel", dim=10), name="my-funnel")
+            sampler = client.train(target, seconds=60).result()
+            draws = sampler.draw(4000, seed=1)
+    """
+
+    def __init__(self, address: str, *, patience: float = 30.0) -> None:
+        self._begin(AsyncClient(address, patience=patience))
+
+    @classmethod
+    def local(cls, folder: str | os.PathLike[str], *, patience: float = 30.0) -> Self:
+        """A client with a server of its own, which keeps everything in `folder` and ends with the client.
+
+        Closing stops its jobs at a checkpoint; opening the folder again resumes them.
+
+        Raises:
+            FolderLocked: if another server owns the folder.
+            ServerNotInstalled: without the `server` extra.
+            FailedPrecondition: if the server does not start.
+        """
+        client = cls.__new__(cls)
+        client._begin(AsyncClient.local(folder, patience=patience))
+        try:
+            client._bridge.run(client._twin.__aenter__())
+        except BaseException:
+            client._bridge.close()
+            raise
+        return client
+
+    def _begin(self, twin: AsyncClient) -> None:
+        self._twin = twin
+        self._bridge = Bridge()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def embedded(self) -> bool:
+        """True if the server was started by this client and ends with it."""
+        return self._twin.embedded
+
+    @property
+    def address(self) -> str:
+        """The server's address; empty before the first call to a server elsewhere."""
+        return self._twin.address
+
+    def close(self) -> None:
+        """Close the connection, and end the server if it is embedded; does nothing the second time."""
+        if not self._bridge.closed:
+            self._bridge.run(self._twin.close())
+            self._bridge.close()
+
+    def register(
+        self, definition: "Definition", name: str | None = None, *, wait: bool = True, timeout: float = 300.0
+    ) -> TargetHandle:
+        """Register a density: what a `from_...` function or `catalogue` returned.
+
+        See `AsyncClient.register` for the arguments and what it raises.
+        """
+        twin = self._bridge.run(self._twin.register(definition, name, wait=wait, timeout=timeout))
+        return TargetHandle(self._bridge, twin)
+
+    def train(
+        self,
+        target: TargetHandle | str,
+        method: str = "dbs",
+        loss: str = "rkl-ld",
+        precondition: str = "gaussian",
+        *,
+        seconds: float | None = None,
+        iterations: int | None = None,
+        seed: int = 0,
+        steps: int | None = None,
+        batch_size: int | None = None,
+        width: int | None = None,
+        learning_rate: float | None = None,
+        learn_diffusion: bool | None = None,
+        learn_prior: bool | None = None,
+        learn_annealing: bool | None = None,
+    ) -> Job:
+        """Start to train a sampler; the job, at once. `job.result()` waits for the sampler.
+
+        See `AsyncClient.train` for the arguments and what it raises.
+        """
+        training = self._twin.train(
+            target if isinstance(target, str) else target.name,
+            method,
+            loss,
+            precondition,
+            seconds=seconds,
+            iterations=iterations,
+            seed=seed,
+            steps=steps,
+            batch_size=batch_size,
+            width=width,
+            learning_rate=learning_rate,
+            learn_diffusion=learn_diffusion,
+            learn_prior=learn_prior,
+            learn_annealing=learn_annealing,
+        )
+        return Job(self._bridge, self._bridge.run(training))
+
+    def load(self, path: str | os.PathLike[str], name: str | None = None) -> SamplerHandle:
+        """Bring a sampler that `sampler.save` wrote into this server; `name` is the id for its target.
+
+        Raises InvalidArgument (SAMPLER_FILE_INVALID) for a file that is damaged or something else.
+        """
+        return SamplerHandle(self._bridge, self._bridge.run(self._twin.load(path, name)))
+
+    def target(self, name: str) -> TargetHandle:
+        """The target of this name or id. Raises NotFound."""
+        return TargetHandle(self._bridge, self._bridge.run(self._twin.target(name)))
+
+    def job(self, name: str) -> Job:
+        """The training job of this name or id. Raises NotFound."""
+        return Job(self._bridge, self._bridge.run(self._twin.job(name)))
+
+    def sampler(self, name: str) -> SamplerHandle:
+        """The sampler of this name or id. Raises NotFound."""
+        return SamplerHandle(self._bridge, self._bridge.run(self._twin.sampler(name)))
+
+    def targets(self) -> list[TargetHandle]:
+        """All targets of the server."""
+        return [TargetHandle(self._bridge, twin) for twin in self._bridge.run(self._twin.targets())]
+
+    def jobs(self) -> list[Job]:
+        """All training jobs of the server."""
+        return [Job(self._bridge, twin) for twin in self._bridge.run(self._twin.jobs())]
+
+    def samplers(self) -> list[SamplerHandle]:
+        """All samplers of the server."""
+        return [SamplerHandle(self._bridge, twin) for twin in self._bridge.run(self._twin.samplers())]
+
+    def info(self) -> ServerInfo:
+        """What the server says about itself."""
+        return self._bridge.run(self._twin.info())

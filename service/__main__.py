@@ -1,0 +1,134 @@
+"""`python -m gephyra.service`: runs one server until it is told to stop.
+
+Exit codes: 0 after a drain, 2 bad arguments, 4 refused (an address that is not loopback, a database of another
+version, an address that is taken), 5 the data folder belongs to another server.
+"""
+
+import argparse
+import asyncio
+import ipaddress
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .config import ServerConfig
+from .lock import FolderLock, FolderLocked
+from .server import CannotListen, Server
+from .store.database import SchemaMismatch
+
+__all__ = ["main"]
+
+logger = logging.getLogger("gephyra.service")
+
+_EXIT_REFUSED = 4
+_EXIT_LOCKED = 5
+_EXIT_SECOND_SIGNAL = 130
+
+# Linux keeps 108 bytes for the path of a socket, one of them for the end.
+_MAX_SOCKET_PATH = 107
+
+
+class _Refused(Exception):
+    """The server will not run this way; the message is for the operator."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a server; returns the exit code."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO, stream=sys.stderr)
+    options = _parser().parse_args(arguments)
+    try:
+        config = ServerConfig(
+            data=options.data.resolve(), address=_address(options),
+            running_jobs=options.running_jobs, draw_workers=options.draw_workers,
+        )  # fmt: skip
+        with FolderLock(config.data):
+            return asyncio.run(_serve(config, options.exit_with_stdin))
+    except FolderLocked as error:
+        print(f"gephyra: {error}", file=sys.stderr)
+        return _EXIT_LOCKED
+    except (_Refused, CannotListen, SchemaMismatch) as error:
+        print(f"gephyra: {error}", file=sys.stderr)
+        return _EXIT_REFUSED
+
+
+async def _serve(config: ServerConfig, exit_with_stdin: bool) -> int:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            # Workers end themselves when this process does.
+            os._exit(_EXIT_SECOND_SIGNAL)
+        logger.info("stopping; jobs go on from their checkpoints at the next start")
+        stop.set()
+
+    def on_input() -> None:
+        if not os.read(sys.stdin.fileno(), 4096):
+            loop.remove_reader(sys.stdin.fileno())
+            stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+    if exit_with_stdin:
+        loop.add_reader(sys.stdin.fileno(), on_input)
+    server = Server(config)
+    address = await server.start()
+    print(f"gephyra: serving on {address}", flush=True)
+    await stop.wait()
+    await server.stop()
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m gephyra.service", description="Run a gephyra sampling server.")
+    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="folder of everything that lasts")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--listen", metavar="HOST:PORT", help="loopback address; port 0 takes a free one")
+    where.add_argument("--socket", type=Path, metavar="PATH", help="Unix socket to make")
+    parser.add_argument(
+        "--running-jobs", type=_positive, default=1, metavar="N", help="jobs at the same time (default 1)"
+    )
+    parser.add_argument(
+        "--draw-workers", type=_positive, default=1, metavar="N", help="warm drawing processes (default 1)"
+    )
+    parser.add_argument("--exit-with-stdin", action="store_true", help="stop when standard input (a pipe) closes")
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1, got {value}")
+    return value
+
+
+def _address(options: argparse.Namespace) -> str:
+    if options.socket is not None:
+        path = str(options.socket.absolute())
+        if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
+            raise _Refused(f"a socket path may have {_MAX_SOCKET_PATH} bytes; use a shorter one than {path}")
+        return f"unix:{path}"
+    host, colon, port = options.listen.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        raise _Refused(f"expected --listen HOST:PORT, for example 127.0.0.1:50051; got {options.listen!r}")
+    if not _is_loopback(host.strip("[]")):
+        raise _Refused(
+            f"refusing to listen on {host}: without TLS and tokens, which come later, only this machine may connect; "
+            "use 127.0.0.1, [::1] or --socket, and an SSH tunnel from elsewhere"
+        )
+    return f"{host}:{port}"
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""Files named by their content: `sha256/aa/aabb...` below one folder.
+
+A file appears whole or not at all, also across a power cut: written beside, flushed to disk, renamed, and the
+folder flushed. Readers that cannot trust the disk check the hash again. Blocking; callers on an event loop
+use a thread.
+"""
+
+import hashlib
+import os
+import secrets
+import shutil
+from pathlib import Path
+from typing import IO, Self
+
+__all__ = ["ArtefactWriter", "Artefacts", "CorruptArtefact"]
+
+
+class CorruptArtefact(Exception):
+    """A stored file does not have the content that its name promises."""
+
+
+class Artefacts:
+    """The store below `folder`; made if missing."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._staging = folder / "staging"
+        self._staging.mkdir(parents=True, exist_ok=True)
+
+    def path(self, sha256: str) -> Path:
+        """Where the content with this digest lies or would lie."""
+        return self.folder / "sha256" / sha256[:2] / sha256
+
+    def put(self, content: bytes) -> str:
+        """Store bytes; returns their SHA-256 in hex."""
+        with self.writer() as writer:
+            writer.write(content)
+            return writer.commit()
+
+    def put_file(self, source: Path) -> str:
+        """Store a copy of a file; returns its SHA-256 in hex."""
+        with self.writer() as writer, source.open("rb") as file:
+            while part := file.read(1 << 20):
+                writer.write(part)
+            return writer.commit()
+
+    def read(self, sha256: str) -> bytes:
+        """The content with this digest, checked. Raises FileNotFoundError, CorruptArtefact."""
+        content = self.path(sha256).read_bytes()
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise CorruptArtefact(
+                f"{self.path(sha256)} does not have the content that its name promises; restore it from a backup"
+            )
+        return content
+
+    def size(self, sha256: str) -> int | None:
+        """Bytes of the content with this digest, or None if it is not here."""
+        try:
+            return self.path(sha256).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def writer(self) -> "ArtefactWriter":
+        """A writer whose content is stored by `commit` and dropped otherwise."""
+        return ArtefactWriter(self, self._staging / secrets.token_hex(8))
+
+    def clean(self) -> None:
+        """Drop what interrupted writers left behind. Only the owner of the folder may call it."""
+        shutil.rmtree(self._staging)
+        self._staging.mkdir()
+
+
+class ArtefactWriter:
+    """Content on its way into the store."""
+
+    def __init__(self, artefacts: Artefacts, staging: Path) -> None:
+        self._artefacts = artefacts
+        self._staging = staging
+        self._hash = hashlib.sha256()
+        self._file: IO[bytes] | None = None
+        self.size = 0
+
+    def __enter__(self) -> Self:
+        self._file = self._staging.open("xb")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._close()
+        self._staging.unlink(missing_ok=True)
+
+    @property
+    def sha256(self) -> str:
+        """Digest in hex of what was written so far."""
+        return self._hash.hexdigest()
+
+    def write(self, part: bytes) -> None:
+        """Append bytes."""
+        assert self._file is not None, "the writer is not open"
+        self._file.write(part)
+        self._hash.update(part)
+        self.size += len(part)
+
+    def commit(self) -> str:
+        """Make the content durable under its digest, which is returned."""
+        assert self._file is not None, "the writer is not open"
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._close()
+        final = self._artefacts.path(self.sha256)
+        if not final.parent.exists():
+            final.parent.mkdir(parents=True, exist_ok=True)
+            _sync_folder(final.parent.parent)
+        self._staging.replace(final)
+        _sync_folder(final.parent)
+        return self.sha256
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

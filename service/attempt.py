@@ -1,0 +1,235 @@
+"""One attempt at a training job: a worker process from its start to its end, and what that does to the job."""
+
+import asyncio
+import logging
+import secrets
+import shutil
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from enum import Enum
+from pathlib import Path
+
+from google.rpc import code_pb2
+
+from gephyra.protos import worker_pb2
+from gephyra.samplers.report import Metrics
+
+from . import convert, jobs
+from .config import TENANT
+from .core import Core
+from .errors import Failure, Reason, status_failure
+from .process import WorkerProcess, training_environment
+from .settings import to_config
+from .store import jobs as job_store
+from .store.records import JobRecord, JobState
+
+__all__ = ["Attempt", "Stop"]
+
+logger = logging.getLogger(__name__)
+
+_Event = worker_pb2.WorkerEvent
+
+
+class Stop(Enum):
+    """Why a worker is asked to stop."""
+
+    CANCEL = "the job was cancelled"
+    DRAIN = "the server is stopping"
+
+
+class Attempt:
+    """Attempt `job.attempt` of a job that was just claimed. `run` once; `stop` at any time."""
+
+    def __init__(self, core: Core, job: JobRecord, threads: int) -> None:
+        self.job = job
+        self._core = core
+        self._threads = threads
+        self._folder = core.job_folder(job.name)
+        self._stop: Stop | None = None
+        self._stopping: asyncio.Task[None] | None = None
+        self._worker: WorkerProcess | None = None
+        self._ready = False
+        self._metrics: Metrics | None = None
+        self._metrics_time = 0
+        self._stage = ""
+        self._handlers: Mapping[str, Callable[[_Event], Awaitable[bool]]] = {
+            "ready": self._on_ready,
+            "metrics": self._on_metrics,
+            "checkpoint": self._on_checkpoint,
+            "log": self._on_log,
+            "trained": self._on_trained,
+            "failed": self._on_failed,
+            "stopped": self._on_stopped,
+        }
+
+    async def run(self) -> None:
+        """Start the worker, follow it to its end, and leave the job QUEUED or in a terminal state."""
+        checkpoints = self._folder / "checkpoints"
+        await asyncio.to_thread(checkpoints.mkdir, parents=True, exist_ok=True)
+        log = self._folder / f"attempt-{self.job.attempt}.log"
+        environment = training_environment(self._threads)
+        worker = await WorkerProcess.start(self._core.artefacts.folder, log, self._threads, environment)
+        self._worker = worker
+        try:
+            await worker.send(self._command(checkpoints))
+            if self._stop is not None:
+                self._begin_stopping()
+            if not await self._follow(worker):
+                await self._on_death(worker, await worker.close(seconds=1.0))
+        finally:
+            if self._stopping is not None:
+                self._stopping.cancel()
+            await worker.close(seconds=1.0)
+
+    def stop(self, reason: Stop) -> None:
+        """Ask the worker to stop, in ways it cannot refuse in the end. A cancel overrides a drain."""
+        first = self._stop is None
+        if first or reason is Stop.CANCEL:
+            self._stop = reason
+        if first and self._worker is not None:
+            self._begin_stopping()
+
+    def kill(self) -> None:
+        """End the worker now."""
+        if self._worker is not None:
+            self._worker.kill()
+
+    def _begin_stopping(self) -> None:
+        self._stopping = asyncio.create_task(self._escalate())
+
+    async def _escalate(self) -> None:
+        worker, timings = self._worker, self._core.config.timings
+        assert worker is not None, "begins after the start of the worker"
+        if not self._ready:
+            # Still at its imports: it has nothing to save, and would hear of the stop only after them.
+            worker.kill()
+            return
+        await worker.send(worker_pb2.WorkerCommand(id=1, stop=worker_pb2.WorkerCommand.Stop(command_id=1)))
+        await asyncio.sleep(timings.cancel_message if self._stop is Stop.CANCEL else timings.drain)
+        worker.terminate()
+        await asyncio.sleep(timings.cancel_terminate)
+        worker.kill()
+
+    def _command(self, checkpoints: Path) -> worker_pb2.WorkerCommand:
+        train = worker_pb2.WorkerCommand.Train(
+            target_path=str(self._core.artefacts.path(self.job.target_digest)),
+            config=to_config(self.job.settings),
+            checkpoint_folder=str(checkpoints),
+            sampler_path=str(self._sampler_path()),
+            threads=self._threads,
+        )
+        return worker_pb2.WorkerCommand(id=1, train=train)
+
+    def _sampler_path(self) -> Path:
+        return self._folder / f"sampler-{self.job.attempt}.safetensors"
+
+    async def _follow(self, worker: WorkerProcess) -> bool:
+        """True when an event ended the attempt, False when the worker is gone without one."""
+        while (event := await worker.receive()) is not None:
+            handler = self._handlers.get(event.WhichOneof("event") or "")
+            if handler is not None and await handler(event):
+                return True
+        return False
+
+    async def _on_ready(self, event: _Event) -> bool:
+        self._ready, now = True, self._core.clock()
+        start = {} if self.job.start_time is not None else {"start_time": now}
+        await self._core.store.write(jobs.move, self.job, (JobState.PENDING,), JobState.RUNNING, now, **start)
+        self._publish()
+        return False
+
+    async def _on_metrics(self, event: _Event) -> bool:
+        self._metrics = convert.from_metrics(event.metrics)
+        due = self._metrics_time + self._core.config.timings.metrics * 1e6
+        if self._core.clock() >= due or self._metrics.stage != self._stage:
+            await self._flush_metrics()
+        return False
+
+    async def _on_checkpoint(self, event: _Event) -> bool:
+        await self._record(convert.checkpoint_event(event.checkpoint.step, self.job.attempt, self._core.clock()))
+        return False
+
+    async def _on_log(self, event: _Event) -> bool:
+        await self._record(convert.log_event(event.log, self.job.attempt, self._core.clock()))
+        return False
+
+    async def _on_trained(self, event: _Event) -> bool:
+        await self._flush_metrics()
+        digest = await asyncio.to_thread(self._core.artefacts.put_file, self._sampler_path())
+        sampler, report = f"sampler-{secrets.token_hex(6)}", convert.from_report(event.trained.report)
+        await self._core.store.write(
+            jobs.succeed, self.job, sampler, str(uuid.uuid4()), digest, report, self._core.clock()
+        )
+        await self._ended()
+        return True
+
+    async def _on_failed(self, event: _Event) -> bool:
+        await self._flush_metrics()
+        await self._core.store.write(jobs.fail, self.job, status_failure(event.failed), self._core.clock())
+        await self._ended()
+        return True
+
+    async def _on_stopped(self, event: _Event) -> bool:
+        await self._flush_metrics()
+        await self._settle_stop()
+        return True
+
+    async def _on_death(self, worker: WorkerProcess, status: int) -> None:
+        await self._flush_metrics()
+        if self._stop is not None:
+            await self._settle_stop()
+            return
+        ended = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+        tail = await asyncio.to_thread(worker.log_tail)
+        logger.warning("worker of %s, attempt %d: %s", self.job.name, self.job.attempt, ended)
+        text = f"the worker died ({ended})" + (f"; its last lines:\n{tail}" if tail else "")
+        await self._record(convert.log_event(text, self.job.attempt, self._core.clock()))
+        await self._settle_death(ended)
+
+    async def _settle_death(self, ended: str) -> None:
+        crashes, most = self.job.crashes + 1, self._core.config.max_worker_restarts
+        if crashes <= most:
+            await self._move((JobState.PENDING, JobState.RUNNING), JobState.QUEUED, crashes=crashes)
+            # The order to cancel may have come after the worker's death.
+            if await self._move((JobState.CANCELLING,), JobState.CANCELLED):
+                await self._ended()
+            return
+        message = f"the worker died {crashes} times, at last {ended}; the job's log has its last lines"
+        failure = Failure(code_pb2.UNAVAILABLE, Reason.WORKER_DIED, message)
+        await self._core.store.write(jobs.fail, self.job, failure, self._core.clock(), crashes=crashes)
+        await self._ended()
+
+    async def _settle_stop(self) -> None:
+        if await self._move((JobState.CANCELLING,), JobState.CANCELLED):
+            await self._ended()
+        else:
+            await self._move((JobState.PENDING, JobState.RUNNING), JobState.QUEUED)
+
+    async def _move(self, sources: tuple[JobState, ...], state: JobState, **changes: int) -> bool:
+        moved = await self._core.store.write(jobs.move, self.job, sources, state, self._core.clock(), **changes)
+        self._publish()
+        return moved
+
+    async def _flush_metrics(self) -> None:
+        metrics, self._metrics = self._metrics, None
+        if metrics is not None:
+            self._stage, self._metrics_time = metrics.stage, self._core.clock()
+            await self._record(convert.metrics_event(metrics, self.job.attempt, self._metrics_time), metrics)
+
+    async def _record(self, event: bytes, metrics: Metrics | None = None) -> None:
+        await self._core.store.write(job_store.record, TENANT, self.job.name, self.job.attempt, event, metrics)
+        self._publish()
+
+    async def _ended(self) -> None:
+        """A terminal state was reached: tell watchers, drop what only a further attempt would need."""
+        self._publish()
+        await asyncio.to_thread(_clean, self._folder)
+
+    def _publish(self) -> None:
+        self._core.bus.publish(self.job.name)
+
+
+def _clean(folder: Path) -> None:
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    for sampler in folder.glob("sampler-*"):
+        sampler.unlink(missing_ok=True)

@@ -1,0 +1,112 @@
+"""A sampler and its target in one safetensors file, to move between servers.
+
+Tensors: `sampler/...` are the sampler's own; `target/definition` holds the bytes of the target's definition, and
+`target/blob/{sha256}` those of an array that it refers to. The header's metadata is JSON: `gephyra` says what this
+is, `sampler` keeps the metadata of the sampler's file. Blocking.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+
+from gephyra.protos import target_service_pb2, tensor_pb2
+from gephyra.samplers.report import Report
+from gephyra.samplers.settings import TrainingSettings
+
+from . import names
+from .artefacts import Artefacts
+from .errors import InvalidArgument, Reason
+from .store.records import SamplerRecord
+
+__all__ = ["Bundle", "pack", "unpack"]
+
+_FORMAT = "gephyra.sampler"
+_VERSION = 1
+_SAMPLER, _DEFINITION, _BLOB = "sampler/", "target/definition", "target/blob/"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """What an exported file holds."""
+
+    target_id: str
+    definition: target_service_pb2.TargetDefinition
+    blobs: dict[str, bytes]
+    """Content by SHA-256, as the file names it: not checked yet."""
+    sampler: bytes
+    """The sampler's own file."""
+    settings: TrainingSettings
+    report: Report
+    dim: int
+
+
+def pack(sampler: SamplerRecord, artefacts: Artefacts) -> bytes:
+    """The file of a sampler. Raises CorruptArtefact if what is stored was damaged."""
+    content = artefacts.read(sampler.digest)
+    definition = artefacts.read(sampler.target_digest)
+    tensors = {_SAMPLER + name: value for name, value in safetensors.numpy.load(content).items()}
+    tensors[_DEFINITION] = np.frombuffer(definition, np.uint8)
+    for sha256 in _references(target_service_pb2.TargetDefinition.FromString(definition)):
+        tensors[_BLOB + sha256] = np.frombuffer(artefacts.read(sha256), np.uint8)
+    about = {
+        "format": _FORMAT, "version": _VERSION, "target_id": sampler.target, "dim": sampler.dim,
+        "settings": sampler.settings.to_json(), "report": sampler.report.to_json(),
+    }  # fmt: skip
+    metadata = {"gephyra": json.dumps(about), "sampler": json.dumps(_metadata(content))}
+    return safetensors.numpy.save(tensors, metadata)
+
+
+def unpack(content: bytes) -> Bundle:
+    """Inverse of `pack`, for bytes from a stranger. Raises InvalidArgument (SAMPLER_FILE_INVALID)."""
+    try:
+        tensors, metadata = safetensors.numpy.load(content), _metadata(content)
+        about = json.loads(metadata["gephyra"])
+        if (about["format"], about["version"]) != (_FORMAT, _VERSION):
+            raise ValueError(f"expected {_FORMAT} version {_VERSION}, got {about['format']} version {about['version']}")
+        own = {name.removeprefix(_SAMPLER): value for name, value in tensors.items() if name.startswith(_SAMPLER)}
+        return Bundle(
+            target_id=str(about["target_id"]),
+            definition=target_service_pb2.TargetDefinition.FromString(_bytes(tensors[_DEFINITION])),
+            blobs={n.removeprefix(_BLOB): _bytes(value) for n, value in tensors.items() if n.startswith(_BLOB)},
+            sampler=safetensors.numpy.save(own, json.loads(metadata["sampler"])),
+            settings=TrainingSettings.from_json(about["settings"]),
+            report=Report.from_json(about["report"]),
+            dim=int(about["dim"]),
+        )
+    except KeyError as error:
+        raise _invalid(f"it lacks {error}") from None
+    except (safetensors.SafetensorError, DecodeError, TypeError, ValueError, AttributeError) as error:
+        raise _invalid(str(error)) from None
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    # The library reads metadata from files only; the header is 8 bytes of length, then JSON, and was checked by `load`.
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    metadata: dict[str, str] = header.get("__metadata__", {})
+    return metadata
+
+
+def _references(definition: target_service_pb2.TargetDefinition) -> list[str]:
+    arrays: list[tensor_pb2.DataArray] = list(definition.program.arrays)
+    arrays += [p.array for p in definition.catalogue.parameters if p.WhichOneof("value") == "array"]
+    return [names.parse(names.BLOBS, array.blob.blob, "blob") for array in arrays]
+
+
+def _bytes(tensor: NDArray[Any]) -> bytes:
+    if tensor.dtype != np.uint8:
+        raise ValueError(f"expected bytes, got a tensor of {tensor.dtype}")
+    return tensor.tobytes()
+
+
+def _invalid(why: str) -> InvalidArgument:
+    return InvalidArgument.at(
+        Reason.SAMPLER_FILE_INVALID,
+        "data",
+        f"this is not a sampler exported by gephyra, or it was damaged: {why[:300]}",
+    )

@@ -1,0 +1,102 @@
+"""Checks targets after their registration: READY or REJECTED, in the background and again after a restart."""
+
+import asyncio
+import logging
+
+from google.rpc import code_pb2
+
+from gephyra.protos import worker_pb2
+
+from .config import TENANT
+from .convert import from_site
+from .core import Core
+from .definitions import draw_bytes
+from .errors import DeadlineExceeded, Failure, Reason, ServiceError, Unavailable, status_failure
+from .store import targets
+from .store.records import TargetRecord, TargetState
+
+__all__ = ["Checks"]
+
+logger = logging.getLogger(__name__)
+
+# A target that kills its worker this often is taken to be the cause.
+_MAX_DEATHS = 3
+
+
+class Checks:
+    """Background checks, one task a target."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def start(self) -> None:
+        """Check again what an earlier server left CHECKING."""
+        for name in await self._core.store.read(targets.checking, TENANT):
+            await self.begin(name)
+
+    async def begin(self, name: str) -> None:
+        """Check a target in the background, if it waits for that."""
+        target = await self._core.store.read(targets.find, TENANT, name)
+        if target is not None and target.state is TargetState.CHECKING and target.uid not in self._tasks:
+            task = asyncio.create_task(self._check(target))
+            self._tasks[target.uid] = task
+            task.add_done_callback(lambda _: self._tasks.pop(target.uid, None))
+
+    async def wait(self, uid: str) -> None:
+        """Until the check of this target is over."""
+        if uid in self._tasks:
+            await asyncio.wait([self._tasks[uid]])
+
+    async def drain(self) -> None:
+        """Give up; what is CHECKING stays so."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _check(self, target: TargetRecord) -> None:
+        try:
+            outcome = await self._ask(target)
+            if isinstance(outcome, Failure):
+                await self._core.store.write(targets.set_rejected, TENANT, target.uid, outcome)
+            else:
+                sites = tuple(from_site(site, "sites") for site in outcome.sites)
+                log_z = outcome.log_z if outcome.HasField("log_z") else None
+                await self._core.store.write(targets.set_ready, TENANT, target.uid, outcome.dim, log_z, sites)
+        except ServiceError as error:
+            logger.warning("check of %s: %s", target.name, error)
+        except Exception as error:
+            logger.exception("check of %s", target.name)
+            failure = Failure(code_pb2.INTERNAL, Reason.INTERNAL, f"the server could not check the target: {error}")
+            await self._core.store.write(targets.set_rejected, TENANT, target.uid, failure)
+
+    async def _ask(self, target: TargetRecord) -> worker_pb2.WorkerEvent.Checked | Failure:
+        path, deaths = str(self._core.artefacts.path(target.digest)), 0
+        while True:
+            command = worker_pb2.WorkerCommand(check=worker_pb2.WorkerCommand.Check(target_path=path))
+            try:
+                event = await self._core.pool.ask(command, self._core.config.timings.check, key=path)
+            except DeadlineExceeded as error:
+                return Failure(code_pb2.DEADLINE_EXCEEDED, error.reason, error.message, "definition")
+            except Unavailable as error:
+                deaths += 1
+                if error.reason != Reason.WORKER_DIED:
+                    raise
+                if deaths >= _MAX_DEATHS:
+                    return Failure(code_pb2.INVALID_ARGUMENT, error.reason, error.message, "definition")
+                continue
+            if event.WhichOneof("event") == "failed":
+                return status_failure(event.failed)
+            return self._within_limits(event.checked)
+
+    def _within_limits(self, checked: worker_pb2.WorkerEvent.Checked) -> worker_pb2.WorkerEvent.Checked | Failure:
+        limits = self._core.config.limits
+        if not 1 <= checked.dim <= limits.max_dim:
+            message = f"expected a dimension from 1 to {limits.max_dim}, got {checked.dim}"
+            return Failure(code_pb2.INVALID_ARGUMENT, Reason.DIM_OUT_OF_RANGE, message, "definition")
+        size = draw_bytes(checked.dim, [from_site(site, "sites") for site in checked.sites])
+        if size > limits.max_draw_bytes:
+            message = f"one draw with its sites has {size} bytes, at most {limits.max_draw_bytes} fit a message"
+            return Failure(code_pb2.INVALID_ARGUMENT, Reason.PROGRAM_TOO_LARGE, message, "definition")
+        return checked

@@ -1,0 +1,181 @@
+"""Wire <-> domain records. Nothing else builds or takes apart resources and events."""
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from gephyra.protos import program_pb2, report_pb2, sampler_service_pb2, target_service_pb2
+from gephyra.protos import training_service_pb2 as training_pb2
+from gephyra.samplers.report import Metrics, PreconditionReport, Report, Times
+from gephyra.targets.program import Site
+
+from . import names
+from .errors import failure_status
+from .settings import to_config
+from .store.records import JobRecord, JobState, SamplerRecord, StoredEvent, TargetRecord, TargetState
+from .tensors import array_bytes, dtype_name, dtype_number
+
+__all__ = [
+    "checkpoint_event", "from_metrics", "from_report", "from_site", "job_state_event", "log_event", "metrics_event",
+    "to_event", "to_job", "to_metrics", "to_report", "to_sampler", "to_site", "to_target",
+]  # fmt: skip
+
+_TARGET_STATES = {
+    TargetState.CHECKING: target_service_pb2.Target.STATE_CHECKING,
+    TargetState.READY: target_service_pb2.Target.STATE_READY,
+    TargetState.REJECTED: target_service_pb2.Target.STATE_REJECTED,
+}
+_JOB_STATES = {
+    JobState.QUEUED: training_pb2.JOB_STATE_QUEUED, JobState.PENDING: training_pb2.JOB_STATE_PENDING,
+    JobState.RUNNING: training_pb2.JOB_STATE_RUNNING, JobState.PAUSED: training_pb2.JOB_STATE_PAUSED,
+    JobState.CANCELLING: training_pb2.JOB_STATE_CANCELLING, JobState.CANCELLED: training_pb2.JOB_STATE_CANCELLED,
+    JobState.SUCCEEDED: training_pb2.JOB_STATE_SUCCEEDED, JobState.FAILED: training_pb2.JOB_STATE_FAILED,
+}  # fmt: skip
+_MAX_LOG_CHARS = 4096
+
+
+def to_target(record: TargetRecord) -> target_service_pb2.Target:
+    """The resource of a target."""
+    target = target_service_pb2.Target(
+        name=f"{names.TARGETS}/{record.name}", uid=record.uid, state=_TARGET_STATES[record.state], dim=record.dim,
+        sites=[to_site(site) for site in record.sites], digest=record.digest,
+        create_time=_time(record.create_time), source=record.source,
+    )  # fmt: skip
+    if record.log_z is not None:
+        target.log_z = record.log_z
+    if record.error is not None:
+        target.error.CopyFrom(failure_status(record.error))
+    return target
+
+
+def to_job(record: JobRecord) -> training_pb2.TrainingJob:
+    """The resource of a training job."""
+    job = training_pb2.TrainingJob(
+        name=f"{names.JOBS}/{record.name}", uid=record.uid, target=f"{names.TARGETS}/{record.target}",
+        config=to_config(record.settings), state=_JOB_STATES[record.state], attempt=record.attempt,
+        create_time=_time(record.create_time),
+    )  # fmt: skip
+    if record.error is not None:
+        job.error.CopyFrom(failure_status(record.error))
+    if record.sampler:
+        job.sampler = f"{names.SAMPLERS}/{record.sampler}"
+    if record.metrics is not None:
+        job.metrics.CopyFrom(to_metrics(record.metrics))
+    if record.start_time is not None:
+        job.start_time.CopyFrom(_time(record.start_time))
+    if record.end_time is not None:
+        job.end_time.CopyFrom(_time(record.end_time))
+    return job
+
+
+def to_sampler(record: SamplerRecord) -> sampler_service_pb2.Sampler:
+    """The resource of a sampler."""
+    return sampler_service_pb2.Sampler(
+        name=f"{names.SAMPLERS}/{record.name}", uid=record.uid, target=f"{names.TARGETS}/{record.target}",
+        training_job=f"{names.JOBS}/{record.job}" if record.job else "", config=to_config(record.settings),
+        report=to_report(record.report), dim=record.dim, sites=[to_site(site) for site in record.sites],
+        digest=record.digest, create_time=_time(record.create_time),
+    )  # fmt: skip
+
+
+def to_site(site: Site) -> program_pb2.Site:
+    """The wire form of a site."""
+    return program_pb2.Site(
+        name=site.name, shape=site.shape, dtype=dtype_number(site.dtype), deterministic=site.deterministic
+    )
+
+
+def from_site(site: program_pb2.Site, field: str) -> Site:
+    """The record of a site. Raises ValueError naming the field."""
+    array_bytes(site.dtype, site.shape, field)
+    return Site(site.name, tuple(site.shape), dtype_name(site.dtype, f"{field}.dtype"), site.deterministic)
+
+
+def to_metrics(metrics: Metrics) -> training_pb2.TrainingMetrics:
+    """The wire form of metrics."""
+    return training_pb2.TrainingMetrics(
+        stage=metrics.stage, step=metrics.step, seconds=metrics.seconds, fraction=metrics.fraction, loss=metrics.loss,
+        elbo=metrics.elbo, log_z=metrics.log_z, ess_fraction=metrics.ess_fraction,
+        steps_per_second=metrics.steps_per_second, target_evaluations=metrics.target_evaluations,
+        non_finite_paths=metrics.non_finite_paths,
+    )  # fmt: skip
+
+
+def from_metrics(metrics: training_pb2.TrainingMetrics) -> Metrics:
+    """The record of metrics."""
+    return Metrics(
+        stage=metrics.stage[:64], step=metrics.step, seconds=metrics.seconds, fraction=metrics.fraction,
+        loss=metrics.loss, elbo=metrics.elbo, log_z=metrics.log_z, ess_fraction=metrics.ess_fraction,
+        steps_per_second=metrics.steps_per_second, target_evaluations=metrics.target_evaluations,
+        non_finite_paths=metrics.non_finite_paths,
+    )  # fmt: skip
+
+
+def to_report(report: Report) -> report_pb2.EvidenceReport:
+    """The wire form of a report."""
+    times, precondition = report.times, report.precondition
+    return report_pb2.EvidenceReport(
+        elbo=report.elbo, elbo_se=report.elbo_se, log_z=report.log_z, log_z_se=report.log_z_se,
+        ess_fraction=report.ess_fraction, k_hat=report.k_hat, eubo=report.eubo, eubo_se=report.eubo_se,
+        paths=report.paths, non_finite_paths=report.non_finite_paths, target_evaluations=report.target_evaluations,
+        times=report_pb2.TrainingTimes(
+            precondition_seconds=times.precondition_seconds, train_seconds=times.train_seconds,
+            evaluate_seconds=times.evaluate_seconds, startup_seconds=times.startup_seconds,
+        ),
+        precondition=report_pb2.PreconditionReport(
+            name=precondition.name, elbo=precondition.elbo, start=precondition.start
+        ),
+        warnings=report.warnings, seed=report.seed, reference_log_z=report.reference_log_z,
+    )  # fmt: skip
+
+
+def from_report(report: report_pb2.EvidenceReport) -> Report:
+    """The record of a report."""
+    times, precondition = report.times, report.precondition
+    return Report(
+        elbo=report.elbo, elbo_se=report.elbo_se, log_z=report.log_z, log_z_se=report.log_z_se,
+        ess_fraction=report.ess_fraction, k_hat=report.k_hat, paths=report.paths, seed=report.seed,
+        non_finite_paths=report.non_finite_paths, target_evaluations=report.target_evaluations,
+        times=Times(
+            times.precondition_seconds, times.train_seconds, times.evaluate_seconds, times.startup_seconds
+        ),
+        precondition=PreconditionReport(
+            precondition.name, precondition.elbo if precondition.HasField("elbo") else None, precondition.start
+        ),
+        warnings=tuple(report.warnings),
+        eubo=report.eubo if report.HasField("eubo") else None,
+        eubo_se=report.eubo_se if report.HasField("eubo_se") else None,
+        reference_log_z=report.reference_log_z if report.HasField("reference_log_z") else None,
+    )  # fmt: skip
+
+
+def to_event(event: StoredEvent) -> training_pb2.TrainingEvent:
+    """A stored event with its sequence number."""
+    message = training_pb2.TrainingEvent.FromString(event.content)
+    message.sequence = event.sequence
+    return message
+
+
+def job_state_event(state: JobState, attempt: int, now: int) -> bytes:
+    """The content of an event: the job's state is now this."""
+    return training_pb2.TrainingEvent(attempt=attempt, time=_time(now), state=_JOB_STATES[state]).SerializeToString()
+
+
+def metrics_event(metrics: Metrics, attempt: int, now: int) -> bytes:
+    """The content of an event: metrics of a step."""
+    return training_pb2.TrainingEvent(attempt=attempt, time=_time(now), metrics=to_metrics(metrics)).SerializeToString()
+
+
+def checkpoint_event(step: int, attempt: int, now: int) -> bytes:
+    """The content of an event: a checkpoint was written."""
+    checkpoint = training_pb2.CheckpointSaved(step=step)
+    return training_pb2.TrainingEvent(attempt=attempt, time=_time(now), checkpoint=checkpoint).SerializeToString()
+
+
+def log_event(text: str, attempt: int, now: int) -> bytes:
+    """The content of an event: a line for people, cut to its last 4096 characters."""
+    return training_pb2.TrainingEvent(attempt=attempt, time=_time(now), log=text[-_MAX_LOG_CHARS:]).SerializeToString()
+
+
+def _time(microseconds: int) -> Timestamp:
+    time = Timestamp()
+    time.FromMicroseconds(microseconds)
+    return time

@@ -1,0 +1,49 @@
+"""What every part of the server shares."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from .artefacts import Artefacts
+from .bus import Bus
+from .config import ServerConfig
+from .errors import Reason, Unavailable
+from .pool import Pool
+from .store.database import Store
+
+__all__ = ["Core", "request_digest"]
+
+
+class _Message(Protocol):
+    def SerializeToString(self, *, deterministic: bool = ...) -> bytes: ...
+
+
+@dataclass(slots=True)
+class Core:
+    """The parts of one running server."""
+
+    config: ServerConfig
+    store: Store
+    artefacts: Artefacts
+    pool: Pool
+    bus: Bus
+    clock: Callable[[], int]
+    """Microseconds since 1970."""
+    stopping: bool = False
+    """True once the server drains: nothing new is begun."""
+
+    def refuse_if_stopping(self) -> None:
+        """Raises Unavailable (SERVER_STOPPING) while the server drains."""
+        if self.stopping:
+            raise Unavailable(Reason.SERVER_STOPPING, "the server is stopping; try again when it is back")
+
+    def job_folder(self, name: str) -> Path:
+        """Where a job keeps its checkpoints and logs."""
+        return self.config.data / "jobs" / name
+
+
+def request_digest(request: _Message) -> str:
+    """SHA-256 of a request, for telling a repeated one from another."""
+    return hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()

@@ -1,0 +1,121 @@
+"""The life of a training job in the store: each function is one transaction, or decides what one does.
+
+QUEUED -> PENDING -> RUNNING -> SUCCEEDED | FAILED
+|          |          |----> QUEUED (worker died, or server stopped: from the last checkpoint)
+|          `----------+----> CANCELLING -> CANCELLED | SUCCEEDED | FAILED
+`-> CANCELLED
+"""
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection
+
+from gephyra.samplers.report import Report
+
+from . import convert
+from .config import TENANT
+from .errors import FailedPrecondition, Failure, NotFound, Reason
+from .store import idempotency, jobs, samplers, targets
+from .store.columns import dump_failure
+from .store.records import TERMINAL, JobRecord, JobState, SamplerRecord, TargetRecord, TargetState
+
+__all__ = ["cancel", "claim", "create", "fail", "find", "move", "ready_target", "recover", "succeed"]
+
+_ACTIVE = (JobState.PENDING, JobState.RUNNING, JobState.CANCELLING)
+
+
+def find(connection: Connection, name: str) -> JobRecord:
+    """The job of that id. Raises NotFound."""
+    job = jobs.find(connection, TENANT, name)
+    if job is None:
+        resource = f"trainingJobs/{name}"
+        raise NotFound(Reason.JOB_NOT_FOUND, f"there is no training job {resource}", resource=resource)
+    return job
+
+
+def ready_target(connection: Connection, name: str) -> TargetRecord:
+    """The target of that id, ready for use. Raises NotFound or FailedPrecondition."""
+    target, resource = targets.find(connection, TENANT, name), f"targets/{name}"
+    if target is None:
+        raise NotFound(Reason.TARGET_NOT_FOUND, f"there is no target {resource}; register it first", resource=resource)
+    if target.state is TargetState.CHECKING:
+        raise FailedPrecondition(Reason.TARGET_NOT_READY, f"{resource} is still being checked; wait until it is READY")
+    if target.state is TargetState.REJECTED:
+        why = target.error.message if target.error else "for an unknown reason"
+        raise FailedPrecondition(Reason.TARGET_REJECTED, f"{resource} was rejected: {why}")
+    return target
+
+
+def create(connection: Connection, job: JobRecord, request_id: str, request_sha256: str) -> JobRecord:
+    """Store a new QUEUED job on a READY target, or find what the same request made before."""
+    method = "CreateTrainingJob"
+    known = idempotency.recall(connection, TENANT, method, request_id, request_sha256)
+    if known is not None:
+        return find(connection, known)
+    job = replace(job, target_digest=ready_target(connection, job.target).digest)
+    jobs.add(connection, TENANT, job, convert.job_state_event(job.state, job.attempt, job.create_time))
+    idempotency.remember(connection, TENANT, method, request_id, request_sha256, job.name, job.create_time)
+    return find(connection, job.name)
+
+
+def cancel(connection: Connection, name: str, request_id: str, request_sha256: str, now: int) -> JobRecord:
+    """Ask a job to end; one that has ended stays as it is. The result is CANCELLING if a worker has to stop first."""
+    job = find(connection, name)
+    if idempotency.recall(connection, TENANT, "CancelTrainingJob", request_id, request_sha256) is not None:
+        return job
+    idempotency.remember(connection, TENANT, "CancelTrainingJob", request_id, request_sha256, name, now)
+    move(connection, job, (JobState.QUEUED, JobState.PAUSED), JobState.CANCELLED, now)
+    move(connection, job, (JobState.PENDING, JobState.RUNNING), JobState.CANCELLING, now)
+    return find(connection, name)
+
+
+def claim(connection: Connection, now: int) -> JobRecord | None:
+    """Begin the next attempt of the oldest QUEUED job: it becomes PENDING. None if there is none."""
+    job = jobs.next_queued(connection, TENANT)
+    if job is None:
+        return None
+    event = convert.job_state_event(JobState.PENDING, job.attempt + 1, now)
+    changes = {"attempt": job.attempt + 1}
+    jobs.advance(connection, TENANT, job.name, job.attempt, (JobState.QUEUED,), JobState.PENDING, event, changes)
+    return find(connection, job.name)
+
+
+def move(
+    connection: Connection, /, job: JobRecord, sources: Collection[JobState], state: JobState, now: int, **changes: Any
+) -> bool:
+    """Change the state of a job if it is in one of `sources`, still at `job.attempt`; its ending time is set."""
+    if state in TERMINAL:
+        changes["end_time"] = now
+    event = convert.job_state_event(state, job.attempt, now)
+    return jobs.advance(connection, TENANT, job.name, job.attempt, sources, state, event, changes)
+
+
+def fail(connection: Connection, /, job: JobRecord, failure: Failure, now: int, **changes: Any) -> bool:
+    """The job failed for good."""
+    return move(connection, job, _ACTIVE, JobState.FAILED, now, error=dump_failure(failure), **changes)
+
+
+def succeed(
+    connection: Connection, job: JobRecord, sampler: str, uid: str, digest: str, report: Report, now: int
+) -> bool:
+    """The job succeeded: its state, the sampler and the event become visible together."""
+    target = targets.find(connection, TENANT, job.target)
+    if target is None or not move(
+        connection, job, (JobState.RUNNING, JobState.CANCELLING), JobState.SUCCEEDED, now, sampler=sampler
+    ):
+        return False
+    record = SamplerRecord(
+        name=sampler, uid=uid, target=job.target, target_digest=job.target_digest, job=job.name, settings=job.settings,
+        report=report, dim=target.dim, sites=target.sites, digest=digest, create_time=now,
+    )  # fmt: skip
+    samplers.add(connection, TENANT, record)
+    return True
+
+
+def recover(connection: Connection, now: int) -> None:
+    """After a start: no worker of an earlier server lives, so its jobs wait again, or are cancelled."""
+    for job in jobs.unfinished(connection, TENANT):
+        move(connection, job, (JobState.PENDING, JobState.RUNNING), JobState.QUEUED, now)
+        move(connection, job, (JobState.CANCELLING,), JobState.CANCELLED, now)

@@ -1,0 +1,132 @@
+"""Warm workers for checking, evaluating, drawing and estimating: a bounded number, reused, replaced when they die."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+from gephyra.protos import worker_pb2
+
+from .errors import DeadlineExceeded, Internal, Reason, ServiceError, Unavailable
+from .process import WorkerProcess, serving_environment
+
+__all__ = ["Pool"]
+
+_OnBlock: TypeAlias = Callable[[worker_pb2.WorkerEvent.Block], None]
+
+_STOP_SECONDS = 5.0
+
+
+class Pool:
+    """At most `size` serving workers, started when first needed."""
+
+    def __init__(self, size: int, artefacts: Path, logs: Path) -> None:
+        self._slots = asyncio.Semaphore(size)
+        self._artefacts = artefacts
+        self._logs = logs
+        self._idle: list[WorkerProcess] = []
+        self._closed = False
+        self._next_id = 0
+
+    async def ask(
+        self, command: worker_pb2.WorkerCommand, seconds: float, key: str = "",
+        on_block: _OnBlock | None = None,
+    ) -> worker_pb2.WorkerEvent:  # fmt: skip
+        """Have a worker do `command`; returns its last event, blocks before that go to `on_block`.
+
+        Args:
+            command: Gets its id here.
+            seconds: Time limit of the work itself, waiting for a free worker left out.
+            key: Content that the command needs; a worker that had it last is preferred.
+            on_block: Called with every block of draws.
+
+        Raises:
+            DeadlineExceeded: The time limit was reached (WORKER_TIMEOUT).
+            Unavailable: The worker died (WORKER_DIED), or the server is stopping.
+        """
+        async with self._slots:
+            worker = await self._take(key)
+            self._next_id += 1
+            command.id = self._next_id
+            try:
+                async with asyncio.timeout(seconds):
+                    event = await _converse(worker, command, on_block)
+            except TimeoutError:
+                await worker.close()
+                raise DeadlineExceeded(
+                    Reason.WORKER_TIMEOUT,
+                    f"the work took longer than the server's limit of {seconds:g} s and was stopped",
+                ) from None
+            except asyncio.CancelledError:
+                await self._stop(worker, command.id)
+                raise
+            except BaseException:
+                await worker.close()
+                raise
+            await self._give_back(worker)
+            return event
+
+    async def close(self) -> None:
+        """End every idle worker, and those at work when they are given back."""
+        self._closed = True
+        idle, self._idle = self._idle, []
+        await asyncio.gather(*(worker.close(seconds=1.0) for worker in idle))
+
+    async def _take(self, key: str) -> WorkerProcess:
+        if self._closed:
+            raise Unavailable(Reason.SERVER_STOPPING, "the server is stopping; try again when it is back")
+        for worker in sorted(self._idle, key=lambda worker: worker.last_key != key):
+            self._idle.remove(worker)
+            if worker.alive:
+                worker.last_key = key
+                return worker
+        worker = await WorkerProcess.start(self._artefacts, self._logs / "serving.log", 1, serving_environment())
+        worker.last_key = key
+        return worker
+
+    async def _give_back(self, worker: WorkerProcess) -> None:
+        if self._closed:
+            await worker.close()
+        else:
+            self._idle.append(worker)
+
+    async def _stop(self, worker: WorkerProcess, command_id: int) -> None:
+        """The caller went away: end the work within a block, and keep the worker if it answers in time."""
+        stop = worker_pb2.WorkerCommand(id=command_id, stop=worker_pb2.WorkerCommand.Stop(command_id=command_id))
+        try:
+            async with asyncio.timeout(_STOP_SECONDS):
+                await worker.send(stop)
+                while (event := await worker.receive()) is not None:
+                    if event.id == command_id and event.WhichOneof("event") not in ("block", "log"):
+                        return await self._give_back(worker)
+        except (TimeoutError, asyncio.CancelledError):
+            pass
+        await worker.close()
+
+
+async def _converse(
+    worker: WorkerProcess,
+    command: worker_pb2.WorkerCommand,
+    on_block: Callable[[worker_pb2.WorkerEvent.Block], None] | None,
+) -> worker_pb2.WorkerEvent:
+    await worker.send(command)
+    while (event := await worker.receive()) is not None:
+        if event.id != command.id:
+            continue
+        match event.WhichOneof("event"):
+            case "block" if on_block is not None:
+                on_block(event.block)
+            case "log" | "block":
+                pass
+            case "failed" | "evaluated" | "report" | "examined" | "checked" | "done" | "stopped":
+                return event
+            case _:
+                raise Internal(Reason.INTERNAL, "a worker sent an event that does not belong to its command")
+    raise _death(await worker.close(seconds=1.0))
+
+
+def _death(status: int) -> ServiceError:
+    ended = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+    return Unavailable(
+        Reason.WORKER_DIED, f"the process at work died ({ended}); the same request may succeed if it is repeated"
+    )

@@ -1,0 +1,87 @@
+"""Targets in the store: registering is idempotent by content, deleting needs that nothing uses the target."""
+
+import asyncio
+import hashlib
+import uuid
+
+from sqlalchemy import Connection
+
+from gephyra.protos import target_service_pb2
+
+from . import names
+from .config import TENANT
+from .core import Core
+from .definitions import canonical
+from .errors import AlreadyExists, FailedPrecondition, NotFound, Reason
+from .store import idempotency, targets
+from .store.records import TargetRecord, TargetState
+
+__all__ = ["find_target", "register", "remove_target"]
+
+_METHOD = "CreateTarget"
+
+
+async def register(
+    core: Core, definition: target_service_pb2.TargetDefinition, target_id: str, request_id: str
+) -> TargetRecord:
+    """The target of that id and definition, new in state CHECKING or as it was registered before.
+
+    An empty id is replaced by a new one. Raises InvalidArgument, NotFound (blobs), AlreadyExists.
+    """
+    if target_id:
+        names.check_id(target_id, "target_id")
+
+    def prepare() -> TargetRecord:
+        found = canonical(
+            definition, core.artefacts, core.config.limits,
+            lambda sha256: core.store.read_now(targets.blob_size, TENANT, sha256),
+        )  # fmt: skip
+        return TargetRecord(
+            name=target_id or names.new_id("target"), uid=str(uuid.uuid4()), state=TargetState.CHECKING,
+            digest=found.digest, dim=found.dim, source=found.source, create_time=core.clock(), sites=found.sites,
+        )  # fmt: skip
+
+    target = await asyncio.to_thread(prepare)
+    request_sha256 = hashlib.sha256(f"{target_id}\0{target.digest}".encode()).hexdigest()
+    return await core.store.write(_add, target, request_id, request_sha256)
+
+
+def find_target(connection: Connection, name: str) -> TargetRecord:
+    """The target of that id. Raises NotFound."""
+    target = targets.find(connection, TENANT, name)
+    if target is None:
+        resource = f"targets/{name}"
+        raise NotFound(Reason.TARGET_NOT_FOUND, f"there is no target {resource}", resource=resource)
+    return target
+
+
+def remove_target(connection: Connection, name: str) -> None:
+    """Forget a target. Raises NotFound, or FailedPrecondition (RESOURCE_IN_USE) naming who needs it."""
+    find_target(connection, name)
+    users = targets.users(connection, TENANT, name)
+    if users:
+        more = f" and {len(users) - 3} more" if len(users) > 3 else ""
+        raise FailedPrecondition(
+            Reason.RESOURCE_IN_USE,
+            f"targets/{name} is needed by {', '.join(users[:3])}{more}; cancel those jobs, delete those samplers first",
+        )
+    targets.remove(connection, TENANT, name)
+
+
+def _add(connection: Connection, target: TargetRecord, request_id: str, request_sha256: str) -> TargetRecord:
+    known = idempotency.recall(connection, TENANT, _METHOD, request_id, request_sha256)
+    if known is not None:
+        return find_target(connection, known)
+    present = targets.find(connection, TENANT, target.name)
+    if present is not None and present.digest != target.digest:
+        resource = f"targets/{target.name}"
+        raise AlreadyExists(
+            Reason.TARGET_NAME_TAKEN,
+            f"{resource} exists with other content (digest {present.digest[:12]}, this one has {target.digest[:12]}); "
+            "choose another name or delete that target",
+            resource=resource,
+        )
+    if present is None:
+        targets.add(connection, TENANT, target)
+    idempotency.remember(connection, TENANT, _METHOD, request_id, request_sha256, target.name, target.create_time)
+    return present or target

@@ -1,0 +1,132 @@
+"""Assembles one server: store, workers, services, health and reflection; and takes it down in order."""
+
+import asyncio
+import logging
+import time
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from gephyra.protos import (
+    blob_service_pb2,
+    blob_service_pb2_grpc,
+    meta_service_pb2,
+    meta_service_pb2_grpc,
+    sampler_service_pb2,
+    sampler_service_pb2_grpc,
+    target_service_pb2,
+    target_service_pb2_grpc,
+    training_service_pb2,
+    training_service_pb2_grpc,
+)
+
+from .artefacts import Artefacts
+from .blob_service import BlobService
+from .bus import Bus
+from .checks import Checks
+from .config import ServerConfig
+from .core import Core
+from .importing import Importer
+from .interceptor import ErrorInterceptor
+from .meta_service import MetaService
+from .pool import Pool
+from .sampler_service import SamplerService
+from .sampling_service import SamplingService
+from .store import idempotency
+from .store.database import Store
+from .supervisor import Supervisor
+from .target_service import TargetService
+from .training_service import TrainingService
+
+__all__ = ["CannotListen", "Server"]
+
+logger = logging.getLogger(__name__)
+
+_SERVICES = (
+    *blob_service_pb2.DESCRIPTOR.services_by_name.values(),
+    *meta_service_pb2.DESCRIPTOR.services_by_name.values(),
+    *sampler_service_pb2.DESCRIPTOR.services_by_name.values(),
+    *target_service_pb2.DESCRIPTOR.services_by_name.values(),
+    *training_service_pb2.DESCRIPTOR.services_by_name.values(),
+)
+
+# A client may ping an idle connection every 20 s; gRPC's own default cuts it off at less than five minutes.
+_OPTIONS = (
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 20_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.keepalive_time_ms", 120_000),
+    # Two servers on one port would each get a part of the calls.
+    ("grpc.so_reuseport", 0),
+)
+
+
+class CannotListen(Exception):
+    """The address is taken or not one of this machine."""
+
+
+class Server:
+    """One server on one data folder, whose lock the caller holds. `start` once, `stop` once."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        data = config.data
+        logs = data / "logs"
+        logs.mkdir(parents=True, exist_ok=True)
+        artefacts = Artefacts(data / "artefacts")
+        artefacts.clean()
+        pool = Pool(config.draw_workers, artefacts.folder, logs)
+        store = Store(data / "gephyra.sqlite3")
+        self._core = Core(config, store, artefacts, pool, Bus(), lambda: time.time_ns() // 1000)
+        self._checks = Checks(self._core)
+        self._supervisor = Supervisor(self._core)
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=_OPTIONS)
+        self._add_services()
+
+    async def start(self) -> str:
+        """Begin to serve; returns the address, with the port that was found for port 0. Raises CannotListen."""
+        core = self._core
+        horizon = core.clock() - int(core.config.timings.idempotency * 1e6)
+        await core.store.write(idempotency.forget_before, horizon)
+        address = self._listen(core.config.address)
+        await self._server.start()
+        await self._supervisor.start()
+        await self._checks.start()
+        return address
+
+    async def stop(self) -> None:
+        """Drain: say so, begin nothing new, bring workers to a checkpoint, end calls, close the store."""
+        self._core.stopping = True
+        await self._health.enter_graceful_shutdown()
+        await self._supervisor.drain()
+        await self._checks.drain()
+        # Only now: a watcher hears of the last checkpoint, and then that the server stops.
+        self._core.bus.publish_all()
+        await self._server.stop(self._core.config.timings.shutdown_grace)
+        await self._core.pool.close()
+        await asyncio.to_thread(self._core.store.close)
+
+    def _listen(self, address: str) -> str:
+        try:
+            port = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise CannotListen(f"cannot listen on {address}: {error}") from None
+        if address.startswith("unix:"):
+            # The socket speaks for its owner.
+            Path(address.removeprefix("unix:")).chmod(0o600)
+            return address
+        return f"{address.rpartition(':')[0]}:{port}"
+
+    def _add_services(self) -> None:
+        core, server = self._core, self._server
+        importer = Importer(core, self._checks)
+        target_service_pb2_grpc.add_TargetServiceServicer_to_server(TargetService(core, self._checks), server)
+        blob_service_pb2_grpc.add_BlobServiceServicer_to_server(BlobService(core), server)
+        training_service_pb2_grpc.add_TrainingServiceServicer_to_server(TrainingService(core, self._supervisor), server)
+        sampler_service_pb2_grpc.add_SamplerServiceServicer_to_server(SamplerService(core, importer), server)
+        sampler_service_pb2_grpc.add_SamplingServiceServicer_to_server(SamplingService(core), server)
+        meta_service_pb2_grpc.add_MetaServiceServicer_to_server(MetaService(core), server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        names = [service.full_name for service in _SERVICES]
+        reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)

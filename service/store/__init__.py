@@ -1,0 +1,1 @@
+"""What lasts: SQLite through SQLAlchemy Core. Repository functions take a connection and know no protobuf."""

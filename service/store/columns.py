@@ -1,0 +1,41 @@
+"""Domain values in columns: JSON forms and their inverses. A new field needs a new schema version."""
+
+from dataclasses import asdict
+from typing import Any
+
+from gephyra.samplers.report import Metrics
+from gephyra.targets.program import Site
+
+from ..errors import Failure
+
+__all__ = ["dump_failure", "dump_metrics", "dump_sites", "load_failure", "load_metrics", "load_sites"]
+
+
+def dump_sites(sites: tuple[Site, ...]) -> list[dict[str, Any]]:
+    """Sites as JSON values."""
+    return [asdict(site) for site in sites]
+
+
+def load_sites(record: list[dict[str, Any]]) -> tuple[Site, ...]:
+    """Inverse of `dump_sites`."""
+    return tuple(Site(**{**site, "shape": tuple(site["shape"])}) for site in record)
+
+
+def dump_failure(failure: Failure | None) -> dict[str, Any] | None:
+    """A failure as JSON values."""
+    return None if failure is None else asdict(failure)
+
+
+def load_failure(record: dict[str, Any] | None) -> Failure | None:
+    """Inverse of `dump_failure`."""
+    return None if record is None else Failure(**record)
+
+
+def dump_metrics(metrics: Metrics | None) -> dict[str, Any] | None:
+    """Metrics as JSON values."""
+    return None if metrics is None else asdict(metrics)
+
+
+def load_metrics(record: dict[str, Any] | None) -> Metrics | None:
+    """Inverse of `dump_metrics`."""
+    return None if record is None else Metrics(**record)

@@ -1,0 +1,127 @@
+"""Training jobs and their events in the database.
+
+Every change of state and its event are one transaction, with the next sequence number. Changes made for an
+attempt are accepted only while that attempt is the job's current one, so a worker that was given up cannot
+write any more.
+"""
+
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from gephyra.samplers.report import Metrics
+from gephyra.samplers.settings import TrainingSettings
+
+from . import schema
+from .columns import dump_metrics, load_failure, load_metrics
+from .pages import read_page
+from .records import TERMINAL, JobRecord, JobState, StoredEvent
+
+__all__ = ["add", "advance", "events_after", "find", "next_queued", "page", "record", "unfinished"]
+
+_J = schema.jobs.c
+_FINISHED = [state.value for state in TERMINAL]
+
+
+def find(connection: Connection, tenant: str, name: str) -> JobRecord | None:
+    """The job of that name."""
+    row = connection.execute(select(schema.jobs).where(_J.tenant == tenant, _J.name == name)).one_or_none()
+    return None if row is None else _record(row)
+
+
+def page(connection: Connection, tenant: str, size: int, token: str) -> tuple[list[JobRecord], str]:
+    """Jobs, newest first, and the token of the next page. Raises InvalidArgument for a foreign token."""
+    found = read_page(connection, schema.jobs, tenant, size, token)
+    return [_record(row) for row in found.rows], found.next_token
+
+
+def next_queued(connection: Connection, tenant: str) -> JobRecord | None:
+    """The oldest job that waits for a worker."""
+    query = select(schema.jobs).where(_J.tenant == tenant, _J.state == JobState.QUEUED.value)
+    row = connection.execute(query.order_by(_J.id).limit(1)).one_or_none()
+    return None if row is None else _record(row)
+
+
+def unfinished(connection: Connection, tenant: str) -> list[JobRecord]:
+    """Every job that is not in a terminal state, oldest first."""
+    query = select(schema.jobs).where(_J.tenant == tenant, _J.state.not_in(_FINISHED)).order_by(_J.id)
+    return [_record(row) for row in connection.execute(query)]
+
+
+def add(connection: Connection, tenant: str, job: JobRecord, event: bytes) -> None:
+    """Store a new job with its first event."""
+    connection.execute(
+        insert(schema.jobs).values(
+            tenant=tenant, name=job.name, uid=job.uid, target=job.target, target_digest=job.target_digest,
+            settings=job.settings.to_json(), state=job.state.value, attempt=job.attempt, crashes=job.crashes,
+            sampler="", last_sequence=0, create_time=job.create_time,
+        )
+    )  # fmt: skip
+    _append(connection, tenant, job.name, event)
+
+
+def advance(
+    connection: Connection, tenant: str, name: str, attempt: int, sources: Collection[JobState], state: JobState,
+    event: bytes, changes: Mapping[str, Any] = MappingProxyType({}),
+) -> bool:  # fmt: skip
+    """Move a job from one of `sources` to `state`, change further columns, append the event.
+
+    Returns False, with nothing changed, if the job is gone, in another state or at another attempt.
+    """
+    changed = connection.execute(
+        update(schema.jobs)
+        .where(_J.tenant == tenant, _J.name == name, _J.attempt == attempt, _J.state.in_([s.value for s in sources]))
+        .values(state=state.value, **changes)
+    )
+    if changed.rowcount == 0:
+        return False
+    _append(connection, tenant, name, event)
+    return True
+
+
+def record(
+    connection: Connection, tenant: str, name: str, attempt: int, event: bytes, metrics: Metrics | None = None
+) -> bool:
+    """Append an event of an attempt that is still the current one of an unfinished job; False if it is not."""
+    current = (_J.tenant == tenant, _J.name == name, _J.attempt == attempt, _J.state.not_in(_FINISHED))
+    if connection.scalar(select(_J.id).where(*current)) is None:
+        return False
+    if metrics is not None:
+        connection.execute(update(schema.jobs).where(*current).values(metrics=dump_metrics(metrics)))
+    _append(connection, tenant, name, event)
+    return True
+
+
+def events_after(connection: Connection, tenant: str, name: str, sequence: int, limit: int) -> list[StoredEvent]:
+    """Events of a job beyond `sequence`, in order, at most `limit` of them."""
+    events = schema.events.c
+    query = (
+        select(events.sequence, events.content)
+        .join(schema.jobs, _J.id == events.job)
+        .where(_J.tenant == tenant, _J.name == name, events.sequence > sequence)
+        .order_by(events.sequence)
+        .limit(limit)
+    )
+    return [StoredEvent(row.sequence, row.content) for row in connection.execute(query)]
+
+
+def _append(connection: Connection, tenant: str, name: str, content: bytes) -> None:
+    job = connection.execute(
+        update(schema.jobs)
+        .where(_J.tenant == tenant, _J.name == name)
+        .values(last_sequence=_J.last_sequence + 1)
+        .returning(_J.id, _J.last_sequence)
+    ).one()
+    connection.execute(insert(schema.events).values(job=job.id, sequence=job.last_sequence, content=content))
+
+
+def _record(row: Row[Any]) -> JobRecord:
+    return JobRecord(
+        name=row.name, uid=row.uid, target=row.target, target_digest=row.target_digest,
+        settings=TrainingSettings.from_json(row.settings), state=JobState(row.state), create_time=row.create_time,
+        attempt=row.attempt, crashes=row.crashes, error=load_failure(row.error), sampler=row.sampler,
+        metrics=load_metrics(row.metrics), last_sequence=row.last_sequence, start_time=row.start_time,
+        end_time=row.end_time,
+    )  # fmt: skip

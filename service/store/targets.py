@@ -1,0 +1,104 @@
+"""Targets and blobs in the database."""
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from gephyra.targets.program import Site
+
+from ..errors import Failure
+from . import schema
+from .columns import dump_failure, dump_sites, load_failure, load_sites
+from .pages import read_page
+from .records import TERMINAL, TargetRecord, TargetState
+
+__all__ = [
+    "add", "add_blob", "blob_size", "checking", "find", "page", "remove", "set_ready", "set_rejected", "users",
+]  # fmt: skip
+
+_T = schema.targets.c
+
+
+def find(connection: Connection, tenant: str, name: str) -> TargetRecord | None:
+    """The target of that name."""
+    row = connection.execute(select(schema.targets).where(_T.tenant == tenant, _T.name == name)).one_or_none()
+    return None if row is None else _record(row)
+
+
+def page(connection: Connection, tenant: str, size: int, token: str) -> tuple[list[TargetRecord], str]:
+    """Targets, newest first, and the token of the next page. Raises InvalidArgument for a foreign token."""
+    found = read_page(connection, schema.targets, tenant, size, token)
+    return [_record(row) for row in found.rows], found.next_token
+
+
+def checking(connection: Connection, tenant: str) -> list[str]:
+    """Names of the targets that wait for their check."""
+    query = select(_T.name).where(_T.tenant == tenant, _T.state == TargetState.CHECKING.value).order_by(_T.id)
+    return list(connection.scalars(query))
+
+
+def add(connection: Connection, tenant: str, target: TargetRecord) -> None:
+    """Store a new target."""
+    connection.execute(
+        insert(schema.targets).values(
+            tenant=tenant, name=target.name, uid=target.uid, state=target.state.value, digest=target.digest,
+            dim=target.dim, source=target.source, sites=dump_sites(target.sites), log_z=target.log_z,
+            error=dump_failure(target.error), create_time=target.create_time,
+        )
+    )  # fmt: skip
+
+
+def set_ready(
+    connection: Connection, tenant: str, uid: str, dim: int, log_z: float | None, sites: tuple[Site, ...]
+) -> None:
+    """The check of a target passed. Nothing happens if the target is gone or already decided."""
+    _decide(connection, tenant, uid, state=TargetState.READY.value, dim=dim, log_z=log_z, sites=dump_sites(sites))
+
+
+def set_rejected(connection: Connection, tenant: str, uid: str, error: Failure) -> None:
+    """The check of a target failed. Nothing happens if the target is gone or already decided."""
+    _decide(connection, tenant, uid, state=TargetState.REJECTED.value, error=dump_failure(error))
+
+
+def users(connection: Connection, tenant: str, name: str) -> list[str]:
+    """Resource names of the unfinished jobs and the samplers that need this target."""
+    jobs, samplers = schema.jobs.c, schema.samplers.c
+    finished = [state.value for state in TERMINAL]
+    by_jobs = select(jobs.name).where(jobs.tenant == tenant, jobs.target == name, jobs.state.not_in(finished))
+    by_samplers = select(samplers.name).where(samplers.tenant == tenant, samplers.target == name)
+    return [f"trainingJobs/{job}" for job in connection.scalars(by_jobs)] + [
+        f"samplers/{sampler}" for sampler in connection.scalars(by_samplers)
+    ]
+
+
+def remove(connection: Connection, tenant: str, name: str) -> None:
+    """Forget a target."""
+    connection.execute(delete(schema.targets).where(_T.tenant == tenant, _T.name == name))
+
+
+def add_blob(connection: Connection, tenant: str, sha256: str, size: int, create_time: int) -> None:
+    """Store that the tenant has this blob; again is fine."""
+    row = upsert(schema.blobs).values(tenant=tenant, sha256=sha256, size=size, create_time=create_time)
+    connection.execute(row.on_conflict_do_nothing())
+
+
+def blob_size(connection: Connection, tenant: str, sha256: str) -> int | None:
+    """Bytes of a blob of the tenant, or None."""
+    blobs = schema.blobs.c
+    return connection.scalar(select(blobs.size).where(blobs.tenant == tenant, blobs.sha256 == sha256))
+
+
+def _decide(connection: Connection, tenant: str, uid: str, **values: Any) -> None:
+    connection.execute(
+        update(schema.targets)
+        .where(_T.tenant == tenant, _T.uid == uid, _T.state == TargetState.CHECKING.value)
+        .values(**values)
+    )
+
+
+def _record(row: Row[Any]) -> TargetRecord:
+    return TargetRecord(
+        name=row.name, uid=row.uid, state=TargetState(row.state), digest=row.digest, dim=row.dim, source=row.source,
+        create_time=row.create_time, sites=load_sites(row.sites), log_z=row.log_z, error=load_failure(row.error),
+    )  # fmt: skip

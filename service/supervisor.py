@@ -1,0 +1,103 @@
+"""Runs queued jobs, a bounded number at a time, oldest first."""
+
+import asyncio
+import logging
+import os
+
+from google.rpc import code_pb2
+
+from . import jobs
+from .attempt import Attempt, Stop
+from .core import Core
+from .errors import Failure, Reason
+from .store.records import JobRecord, JobState
+
+__all__ = ["Supervisor"]
+
+logger = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """Turns QUEUED jobs into attempts until it is drained."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._wake = asyncio.Event()
+        self._attempts: dict[str, Attempt] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._scheduler: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Put back what an earlier server left running, and begin."""
+        await self._core.store.write(jobs.recover, self._core.clock())
+        self._scheduler = asyncio.create_task(self._schedule())
+        self.wake()
+
+    def wake(self) -> None:
+        """There may be a job to run."""
+        self._wake.set()
+
+    def cancel(self, name: str) -> None:
+        """Stop the worker of a job whose state is CANCELLING."""
+        if name in self._attempts:
+            self._attempts[name].stop(Stop.CANCEL)
+
+    async def drain(self) -> None:
+        """Start nothing more; stop every worker at a checkpoint, or without one when time is up."""
+        if self._scheduler is not None:
+            self._scheduler.cancel()
+            await asyncio.gather(self._scheduler, return_exceptions=True)
+        for attempt in self._attempts.values():
+            attempt.stop(Stop.DRAIN)
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=self._core.config.timings.drain)
+            for attempt in self._attempts.values():
+                attempt.kill()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def _schedule(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while len(self._attempts) < self._core.config.running_jobs:
+                # Shielded: a claim that was committed must be followed by its attempt, also while draining.
+                claimed = asyncio.create_task(self._core.store.write(jobs.claim, self._core.clock()))
+                try:
+                    job = await asyncio.shield(claimed)
+                except asyncio.CancelledError:
+                    self._begin(await claimed)
+                    raise
+                if not self._begin(job):
+                    break
+
+    def _begin(self, job: JobRecord | None) -> bool:
+        if job is None:
+            return False
+        attempt = Attempt(self._core, job, self._threads())
+        self._attempts[job.name] = attempt
+        self._core.bus.publish(job.name)
+        task = asyncio.create_task(self._run(attempt))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return True
+
+    async def _run(self, attempt: Attempt) -> None:
+        name = attempt.job.name
+        try:
+            # A cancel between the claim and this moment found no attempt to stop.
+            job = await self._core.store.read(jobs.find, name)
+            if job.state is JobState.CANCELLING:
+                attempt.stop(Stop.CANCEL)
+            await attempt.run()
+        except Exception as error:
+            logger.exception("attempt %d of %s", attempt.job.attempt, name)
+            failure = Failure(code_pb2.INTERNAL, Reason.INTERNAL, f"the server could not run the job: {error}")
+            await self._core.store.write(jobs.fail, attempt.job, failure, self._core.clock())
+            self._core.bus.publish(name)
+        finally:
+            del self._attempts[name]
+            self.wake()
+
+    def _threads(self) -> int:
+        config = self._core.config
+        return config.threads or max(1, len(os.sched_getaffinity(0)) // config.running_jobs)

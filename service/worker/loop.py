@@ -1,0 +1,51 @@
+"""One command after the other, each answered to its end or with a failure."""
+
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from gephyra.protos import worker_pb2
+
+from ..artefacts import Artefacts
+from . import tasks
+from .cache import Workbench
+from .channel import Channel
+from .failures import to_failed
+
+__all__ = ["serve"]
+
+_TASKS: Mapping[str, Callable[[Any, tasks.Call], None]] = {
+    "train": tasks.train,
+    "check": tasks.check,
+    "evaluate": tasks.evaluate,
+    "draw": tasks.draw,
+    "estimate": tasks.estimate,
+    "examine": tasks.examine,
+}
+
+
+def serve(channel: Channel, artefacts: Artefacts, threads: int, started: float) -> None:
+    """Do what `channel` brings, for ever.
+
+    Args:
+        channel: Where commands come from and events go.
+        artefacts: Stored content.
+        threads: Intra-op threads of torch.
+        started: `time.monotonic()` when the process began.
+    """
+    torch.set_num_threads(threads)
+    torch.set_num_interop_threads(1)
+    workbench = Workbench(artefacts)
+    channel.send(worker_pb2.WorkerEvent(ready=worker_pb2.WorkerEvent.Ready()))
+    for command in channel.commands():
+        call = tasks.Call(command.id, channel.send, channel.stopped(command.id), workbench, time.monotonic, started)
+        try:
+            kind = command.WhichOneof("command") or ""
+            _TASKS[kind](getattr(command, kind), call)
+        except Exception as error:
+            traceback.print_exc(file=sys.stderr)
+            channel.send(worker_pb2.WorkerEvent(id=command.id, failed=to_failed(error)))

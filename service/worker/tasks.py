@@ -1,0 +1,197 @@
+"""What a worker can do. Each task sends its own events and ends with exactly one final event."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from google.rpc import code_pb2
+
+from gephyra.protos import target_service_pb2, tensor_pb2, training_service_pb2, worker_pb2
+from gephyra.samplers import session
+from gephyra.samplers.report import Metrics
+from gephyra.targets import loading
+from gephyra.targets.base import Target
+from gephyra.targets.check import check_target
+
+from ..convert import to_metrics, to_report, to_site
+from ..errors import Failure, Reason
+from ..settings import from_config, to_config
+from ..tensors import from_tensor, to_tensor
+from .cache import Workbench
+from .failures import TaskError
+from .targets import read_definition, to_program
+
+__all__ = ["Call", "check", "draw", "estimate", "evaluate", "examine", "train"]
+
+_Command = worker_pb2.WorkerCommand
+_Event = worker_pb2.WorkerEvent
+
+# A watcher sees two metrics a second; sending many more would cost small targets a part of their time.
+_METRICS_SECONDS = 0.1
+_CATALOGUE_POINTS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a task is given beside its command."""
+
+    id: int
+    deliver: Callable[[_Event], None]
+    should_stop: Callable[[], bool]
+    workbench: Workbench
+    clock: Callable[[], float]
+    """Monotonic seconds."""
+    started: float
+    """The clock when this process began."""
+
+    def send(self, event: _Event) -> None:
+        """Send an event of this call."""
+        event.id = self.id
+        self.deliver(event)
+
+
+def train(command: _Command.Train, call: Call) -> None:
+    """Train a sampler, from the newest checkpoint if there is one, and write it to the path given."""
+    settings = from_config(command.config)
+    target = call.workbench.target(command.target_path)
+    try:
+        sampler = session.train(
+            target,
+            settings,
+            on_metrics=_metrics_sender(call),
+            on_checkpoint=lambda step: call.send(_Event(checkpoint=training_service_pb2.CheckpointSaved(step=step))),
+            should_stop=call.should_stop,
+            checkpoint_folder=Path(command.checkpoint_folder),
+            startup_seconds=call.clock() - call.started,
+        )
+    except session.StopTraining:
+        call.send(_Event(stopped=_Event.Stopped()))
+        return
+    except session.TrainingFailed as error:
+        raise TaskError(Failure(code_pb2.FAILED_PRECONDITION, error.reason, str(error))) from error
+    sampler.save(Path(command.sampler_path))
+    trained = _Event.Trained(
+        sampler_path=command.sampler_path, report=to_report(sampler.report), config=to_config(settings)
+    )
+    call.send(_Event(trained=trained))
+
+
+def check(command: _Command.Check, call: Call) -> None:
+    """Load a target and see that it is what the client captured: check points, or finite values somewhere."""
+    target = call.workbench.target(command.target_path)
+    definition = read_definition(Path(command.target_path), call.workbench.artefacts)
+    if definition.WhichOneof("kind") == "program":
+        program = to_program(definition.program, call.workbench.artefacts)
+        loading.replay(target, program.check_points, program.dtype)
+    else:
+        _check_finite(target)
+    checked = _Event.Checked(dim=target.dim, log_z=target.log_z, sites=[to_site(site) for site in target.sites])
+    call.send(_Event(checked=checked))
+
+
+def evaluate(command: _Command.Evaluate, call: Call) -> None:
+    """Log density, score and sites at given points."""
+    target = call.workbench.target(command.target_path)
+    x = torch.from_numpy(np.array(from_tensor(command.x, "x"), dtype=from_tensor(command.x, "x").dtype.name))
+    log_density, score = target.log_density_and_score(x)
+    sites = _sites(target, x) if command.include_sites else []
+    answer = target_service_pb2.EvaluateTargetResponse(
+        log_density=_tensor(log_density), score=_tensor(score), sites=sites
+    )
+    call.send(_Event(evaluated=answer))
+
+
+def draw(command: _Command.Draw, call: Call) -> None:
+    """Draws start_index ... start_index + count - 1 in blocks; ends early at a block once turn_bytes were sent.
+
+    Blocks are evaluated whole, the constraining map too, and cut afterwards: a row must not depend on the range.
+    """
+    sampler = call.workbench.sampler(command.sampler_path, command.target_path)
+    size, end, sent = sampler.block_size, command.start_index + command.count, 0
+    first = command.start_index // size * size
+    for block in sampler.draw(command.seed, first, -(-(end - first) // size) * size):
+        if call.should_stop():
+            call.send(_Event(stopped=_Event.Stopped()))
+            return
+        sites = {} if command.omit_sites else sampler.target.constrain(block.x)
+        rows = slice(max(command.start_index - block.start, 0), min(end - block.start, len(block.x)))
+        answer = _Event.Block(
+            start_index=block.start + rows.start,
+            count=rows.stop - rows.start,
+            x=_tensor(block.x[rows].to(torch.float32)),
+            log_weight=_tensor(block.log_weight[rows].to(torch.float64)),
+            sites=_named(sampler.target, {name: value[rows] for name, value in sites.items()}),
+        )
+        call.send(_Event(block=answer))
+        sent += answer.ByteSize()
+        if 0 < command.turn_bytes <= sent:
+            break
+    call.send(_Event(done=_Event.Done()))
+
+
+def estimate(command: _Command.Estimate, call: Call) -> None:
+    """A report on fresh paths."""
+    sampler = call.workbench.sampler(command.sampler_path, command.target_path)
+    call.send(_Event(report=to_report(sampler.estimate(command.count, command.seed))))
+
+
+def examine(command: _Command.Examine, call: Call) -> None:
+    """Examine a density at random points."""
+    target = call.workbench.target(command.target_path)
+    # torch's CPU engine keeps 32 bits of a seed; two seeds that differ above them would give the same points.
+    generator = torch.Generator().manual_seed(command.seed ^ (command.seed >> 32))
+    findings = [
+        target_service_pb2.CheckTargetResponse.Finding(check=f.check, passed=f.passed, detail=f.detail)
+        for f in check_target(target, command.points, generator)
+    ]
+    call.send(_Event(examined=target_service_pb2.CheckTargetResponse(findings=findings)))
+
+
+def _metrics_sender(call: Call) -> Callable[[Metrics], None]:
+    last_time, last_stage = -1e9, ""
+
+    def send(metrics: Metrics) -> None:
+        nonlocal last_time, last_stage
+        now = call.clock()
+        if metrics.stage != last_stage or metrics.fraction >= 1 or now - last_time >= _METRICS_SECONDS:
+            last_time, last_stage = now, metrics.stage
+            call.send(_Event(metrics=to_metrics(metrics)))
+
+    return send
+
+
+def _check_finite(target: Target) -> None:
+    x = torch.from_numpy(np.random.Generator(np.random.Philox(0)).standard_normal((_CATALOGUE_POINTS, target.dim)))
+    log_density, score = target.log_density_and_score(x)
+    if not (log_density.isfinite() & score.isfinite().all(-1)).any():
+        message = (
+            f"the log density is not finite at any of {_CATALOGUE_POINTS} standard normal points; check the parameters"
+        )
+        raise TaskError(
+            Failure(
+                code_pb2.INVALID_ARGUMENT, Reason.NON_FINITE_LOG_DENSITY, message, "definition.catalogue.parameters"
+            )
+        )
+
+
+def _sites(target: Target, x: torch.Tensor) -> list[tensor_pb2.NamedTensor]:
+    return _named(target, target.constrain(x))
+
+
+def _named(target: Target, values: dict[str, torch.Tensor]) -> list[tensor_pb2.NamedTensor]:
+    dtypes = {site.name: np.dtype(site.dtype) for site in target.sites}
+    return [
+        tensor_pb2.NamedTensor(name=name, tensor=to_tensor(_array(value).astype(dtypes[name], copy=False)))
+        for name, value in values.items()
+    ]
+
+
+def _tensor(value: torch.Tensor) -> tensor_pb2.Tensor:
+    return to_tensor(_array(value))
+
+
+def _array(value: torch.Tensor) -> np.ndarray:
+    array: np.ndarray = value.detach().cpu().numpy()
+    return array
