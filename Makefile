@@ -33,4 +33,4 @@ protos: $(STAMP)  ## regenerate the code of protos/*.proto
 	scripts/protos.sh
 
 clean:  ## remove what the commands above made, .venv included
-	rm -rf $(VENV) build dist gephyra-demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist gephyra-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

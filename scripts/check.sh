@@ -13,7 +13,7 @@ types() {
 }
 
 imports() {
-    lint-imports --no-logo
+    lint-imports --no-logo --no-cache
 }
 
 # buf walks links and knows no virtual paths: show it the files where their imports say they are.

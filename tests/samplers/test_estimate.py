@@ -69,6 +69,11 @@ def test_k_hat_of_equal_weights_has_no_tail() -> None:
     assert k_hat(torch.zeros(1000, dtype=torch.float64)) == -math.inf
 
 
+def test_k_hat_of_one_dominating_weight_is_infinite() -> None:
+    assert k_hat(torch.linspace(-1e6, 0, 1000, dtype=torch.float64)) == math.inf
+    assert k_hat(torch.tensor([*[0.0] * 999, 50.0], dtype=torch.float64)) == math.inf
+
+
 def test_k_hat_needs_paths() -> None:
     assert math.isnan(k_hat(torch.zeros(10, dtype=torch.float64)))
 
