@@ -127,7 +127,7 @@ class WorkerCommand(_message.Message):
         start_index: _builtins.int
         omit_sites: _builtins.bool
         turn_bytes: _builtins.int
-        """End the answer early, after a whole block, once this many bytes were sent; 0: never."""
+        """End the answer early, after a whole block, once this many bytes were sent or a second has passed; 0: never."""
         def __init__(
             self,
             *,

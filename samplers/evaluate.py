@@ -20,8 +20,8 @@ from .weigh import log_weights
 
 __all__ = ["BLOCK_SIZE", "EUBO_PATHS", "EuboEstimate", "block", "estimate_eubo", "estimate_fresh"]
 
-BLOCK_SIZE = 256
-"""Paths that are always evaluated together."""
+BLOCK_SIZE = 512
+"""Paths that are always evaluated together: fewer draw slower, more make small requests wait (benchmarks/blocks.py)."""
 EUBO_PATHS = 4096
 """Exact draws behind an EUBO, at most."""
 

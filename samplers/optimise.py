@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gephyra.targets.base import Target
 
+from .adam import Adam
 from .bridge import Bridge
 from .gradient import Gradient, GradientOf
 from .random import normal_noise
@@ -34,43 +35,49 @@ class Optimiser:
     def __init__(self, bridge: Bridge, gradient: GradientOf, settings: TrainingSettings) -> None:
         self.bridge, self.step = bridge, 0
         self._gradient, self._settings = gradient, settings
-        self._parameters = {name: p for name, p in bridge.named_parameters() if p.requires_grad}
-        self._adam = torch.optim.Adam(self._parameters.values(), lr=settings.learning_rate)
+        self._parameters = [parameter for parameter in bridge.parameters() if parameter.requires_grad]
+        self._adam = Adam(torch.cat([parameter.detach().flatten() for parameter in self._parameters]))
 
     def advance(self, target: Target, fraction: float) -> Gradient:
-        """One step at `fraction` of the budget, in [0, 1]; a batch without two finite paths leaves the bridge alone."""
+        """One step at `fraction` of the budget, in [0, 1].
+
+        A batch without two finite paths, or with a gradient that is not finite, leaves the bridge as it is.
+        """
         settings = self._settings
-        noise = normal_noise(
-            (self.bridge.steps + 1, settings.batch_size, self.bridge.dim), "train", settings.seed, self.step
-        )
-        self._adam.zero_grad(set_to_none=True)
-        gradient = self._gradient(self.bridge, target, noise)
-        norm = nn.utils.clip_grad_norm_(self._parameters.values(), _CLIP_NORM)
-        if bool(norm.isfinite()):
-            for group in self._adam.param_groups:
-                group["lr"] = settings.learning_rate * _cosine(fraction)
-            self._adam.step()
+        shape = (self.bridge.steps + 1, settings.batch_size, self.bridge.dim)
+        noise = normal_noise(shape, "train", settings.seed, self.step)
+        for parameter in self._parameters:
+            parameter.grad = None
+        outcome = self._gradient(self.bridge, target, noise)
+        gradient = torch.cat([_gradient_of(parameter).flatten() for parameter in self._parameters])
+        norm = float(gradient.norm())
+        if 0.0 < norm < math.inf:
+            rate = settings.learning_rate * _cosine(fraction)
+            self._move(-rate * self._adam.direction(gradient * min(1.0, _CLIP_NORM / norm)))
         self.step += 1
-        return gradient
+        return outcome
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that the next step depends on, besides the step count: parameters and moments under stable names."""
+        """All that the next step depends on, besides the step count: parameters and moments."""
         tensors = {f"bridge.{name}": value for name, value in self.bridge.state_dict().items()}
-        for name, parameter in self._parameters.items():
-            state = self._adam.state[parameter]
-            if state:
-                tensors |= {f"adam.{name}.{key}": value for key, value in state.items()}
-        return tensors
+        return tensors | {f"adam.{name}": value for name, value in self._adam.tensors().items()}
 
     def restore(self, tensors: dict[str, Tensor], step: int) -> None:
         """Go on from what `tensors` returned after `step` steps. Raises ValueError for tensors of another bridge."""
         load_bridge(self.bridge, tensors)
-        keys = ("step", "exp_avg", "exp_avg_sq")
-        for name, parameter in self._parameters.items():
-            state = {key: tensors[f"adam.{name}.{key}"] for key in keys if f"adam.{name}.{key}" in tensors}
-            if state:
-                self._adam.state[parameter] = state
+        prefix = "adam."
+        self._adam.restore({name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)})
         self.step = step
+
+    @torch.no_grad()
+    def _move(self, change: Tensor) -> None:
+        parts = change.split([parameter.numel() for parameter in self._parameters])
+        for parameter, part in zip(self._parameters, parts, strict=True):
+            parameter.add_(part.view_as(parameter))
+
+
+def _gradient_of(parameter: nn.Parameter) -> Tensor:
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
 
 
 def load_bridge(bridge: Bridge, tensors: dict[str, Tensor]) -> None:

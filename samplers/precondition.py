@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 from torch import Tensor
 
 from gephyra.targets.base import Target
 
+from .adam import Adam
 from .coordinates import Coordinates
 from .random import normal_noise
 from .report import PreconditionReport
@@ -96,6 +96,8 @@ def _starts(target: Target) -> list[Gaussian]:
 
 def _laplace(target: Target) -> Gaussian | None:
     """Mode by L-BFGS, Hessian by central differences of the score; None where that is not a Gaussian's peak."""
+    # Imported here: it takes 0.4 s, which workers that only draw need not spend.
+    from scipy.optimize import minimize
 
     def cost(point: np.ndarray) -> tuple[float, np.ndarray]:
         log_density, score = target.log_density_and_score(torch.from_numpy(point)[None])
@@ -120,7 +122,7 @@ def _laplace(target: Target) -> Gaussian | None:
 def _fit(target: Target, start: Gaussian, diagonal: bool, noise: Tensor, spent: Callable[[], float]) -> Gaussian:
     """Maximise the ELBO by Adam in the whitened frame, one step a batch of `noise`, with a cosine learning rate."""
     mean, tril = start.mean.clone(), torch.diag(start.tril.diagonal()) if diagonal else start.tril.clone()
-    adam = _Adam(torch.zeros(target.dim, target.dim + 1, dtype=torch.float64))
+    adam = Adam(torch.zeros(target.dim, target.dim + 1, dtype=torch.float64))
     for step, batch in enumerate(noise):
         fraction = max(step / noise.shape[0], spent())
         gradient = _whitened_gradient(target, mean, tril, batch, diagonal)
@@ -154,17 +156,3 @@ def _elbo(target: Target, fit: Gaussian, seed: int) -> float:
     entropy = fit.tril.diagonal().log().sum() + 0.5 * target.dim * (1.0 + math.log(2.0 * math.pi))
     elbo = float(log_density.mean() + entropy)
     return elbo if math.isfinite(elbo) else -math.inf
-
-
-class _Adam:
-    """Adam's direction for one array whose frame moves with the estimate."""
-
-    def __init__(self, zero: Tensor) -> None:
-        self._first, self._second, self._count = zero.clone(), zero.clone(), 0
-
-    def direction(self, gradient: Tensor) -> Tensor:
-        self._count += 1
-        self._first.lerp_(gradient, 0.1)
-        self._second.lerp_(gradient.square(), 0.001)
-        first, second = self._first / (1.0 - 0.9**self._count), self._second / (1.0 - 0.999**self._count)
-        return first / (second.sqrt() + 1e-8)

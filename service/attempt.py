@@ -157,9 +157,10 @@ class Attempt:
         await self._flush_metrics()
         digest = await asyncio.to_thread(self._core.artefacts.put_file, self._sampler_path())
         sampler, report = f"sampler-{secrets.token_hex(6)}", convert.from_report(event.trained.report)
-        await self._core.store.write(
+        if not await self._core.store.write(
             jobs.succeed, self.job, sampler, str(uuid.uuid4()), digest, report, self._core.clock()
-        )
+        ):
+            raise RuntimeError("the job or its target was changed by someone else")
         await self._ended()
         return True
 
@@ -179,7 +180,7 @@ class Attempt:
         if self._stop is not None:
             await self._settle_stop()
             return
-        ended = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+        ended = worker.describe(status)
         tail = await asyncio.to_thread(worker.log_tail)
         logger.warning("worker of %s, attempt %d: %s", self.job.name, self.job.attempt, ended)
         text = f"the worker died ({ended})" + (f"; its last lines:\n{tail}" if tail else "")

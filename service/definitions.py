@@ -7,6 +7,7 @@ only running the density can tell is left to a worker. Blocking: reads and write
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import chain
 
 import numpy as np
@@ -22,7 +23,7 @@ from .convert import from_site
 from .errors import InvalidArgument, NotFound, Reason, bad_field
 from .tensors import array_bytes, dtype_name, from_tensor
 
-__all__ = ["Canonical", "canonical", "draw_bytes", "field_error"]
+__all__ = ["Canonical", "canonical", "draw_bytes", "field_error", "program_formats"]
 
 _FLOATS = (tensor_pb2.DTYPE_FLOAT32, tensor_pb2.DTYPE_FLOAT64)
 
@@ -71,6 +72,12 @@ def canonical(
         case _:
             raise bad_field("definition", "expected a program or a catalogue target, got neither")
     return Canonical(artefacts.put(definition.SerializeToString(deterministic=True)), dim, sites, source[:200])
+
+
+def program_formats() -> list[str]:
+    """The formats of programs that workers of this installation can load."""
+    # find_spec looks for jax without importing it.
+    return ["aten", "stablehlo"] if find_spec("jax") else ["aten"]
 
 
 def draw_bytes(dim: int, sites: Iterable[Site], omit_sites: bool = False) -> int:
@@ -127,6 +134,12 @@ def _sites(program: program_pb2.Program, path: str, limits: Limits) -> tuple[Sit
 
 
 def _modules(program: program_pb2.StableHloProgram, path: str) -> None:
+    if "stablehlo" not in program_formats():
+        raise InvalidArgument.at(
+            Reason.PROGRAM_VERSION_UNSUPPORTED,
+            path,
+            "this server cannot load programs captured from JAX; install jax where it runs (gephyra[jax])",
+        )
     if not program.density:
         raise InvalidArgument.at(Reason.PROGRAM_MALFORMED, f"{path}.density", "expected at least one module, got none")
     parts = (("density", program.density), ("constrain", program.constrain))

@@ -1,7 +1,6 @@
 """MetaService: what this server accepts."""
 
 from collections.abc import Iterable
-from importlib.util import find_spec
 from typing import Any
 
 from gephyra import __version__
@@ -12,6 +11,7 @@ from gephyra.targets import allowlist
 from gephyra.targets.families import FAMILIES
 
 from .core import Core
+from .definitions import program_formats
 
 __all__ = ["MetaService"]
 
@@ -23,8 +23,6 @@ class MetaService(pb_grpc.MetaServiceServicer):
         self._core = core
 
     async def GetServerInfo(self, request: pb.GetServerInfoRequest, context: Any) -> pb.GetServerInfoResponse:
-        # find_spec looks for jax without importing it.
-        formats = ["aten", "stablehlo"] if find_spec("jax") else ["aten"]
         return pb.GetServerInfoResponse(
             version=__version__,
             limits=self._limits(),
@@ -39,7 +37,7 @@ class MetaService(pb_grpc.MetaServiceServicer):
             ],
             aten=_operators(allowlist.ATEN),
             stablehlo=_operators(allowlist.STABLEHLO_OPS | allowlist.CUSTOM_CALLS),
-            program_formats=formats,
+            program_formats=program_formats(),
         )
 
     def _limits(self) -> pb.Limits:

@@ -126,7 +126,7 @@ async def _converse(
 
 
 def _death(status: int) -> ServiceError:
-    ended = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+    ended = WorkerProcess.describe(status)
     return Unavailable(
         Reason.WORKER_DIED, f"the process at work died ({ended}); the same request may succeed if it is repeated"
     )

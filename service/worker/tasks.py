@@ -31,6 +31,8 @@ _Event = worker_pb2.WorkerEvent
 # A watcher sees two metrics a second; sending many more would cost small targets a part of their time.
 _METRICS_SECONDS = 0.1
 _CATALOGUE_POINTS = 64
+# Callers take turns on a worker, and see draws of a slow sampler at least this often.
+_TURN_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +106,12 @@ def evaluate(command: _Command.Evaluate, call: Call) -> None:
 
 
 def draw(command: _Command.Draw, call: Call) -> None:
-    """Draws start_index ... start_index + count - 1 in blocks; ends early at a block once turn_bytes were sent.
+    """Draws start_index ... start_index + count - 1 in blocks; a turn ends early at a block, by bytes or by time.
 
     Blocks are evaluated whole, the constraining map too, and cut afterwards: a row must not depend on the range.
     """
     sampler = call.workbench.sampler(command.sampler_path, command.target_path)
-    size, end, sent = sampler.block_size, command.start_index + command.count, 0
+    size, end, sent, started = sampler.block_size, command.start_index + command.count, 0, call.clock()
     first = command.start_index // size * size
     for block in sampler.draw(command.seed, first, -(-(end - first) // size) * size):
         if call.should_stop():
@@ -126,7 +128,7 @@ def draw(command: _Command.Draw, call: Call) -> None:
         )
         call.send(_Event(block=answer))
         sent += answer.ByteSize()
-        if 0 < command.turn_bytes <= sent:
+        if command.turn_bytes > 0 and (sent >= command.turn_bytes or call.clock() - started >= _TURN_SECONDS):
             break
     call.send(_Event(done=_Event.Done()))
 

@@ -15,12 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from gephyra.protos import target_service_pb2, tensor_pb2, training_service_pb2, worker_pb2
+from gephyra.protos import tensor_pb2, training_service_pb2, worker_pb2
 from gephyra.samplers.settings import Budget, Learn, Loss, Method, Precondition, TrainingSettings
 from gephyra.service import convert, errors
 from gephyra.service.artefacts import Artefacts, CorruptArtefact
-from gephyra.service.config import Limits
-from gephyra.service.definitions import canonical
 from gephyra.service.drawing import _Cutter
 from gephyra.service.errors import DeadlineExceeded, Failure, Internal, InvalidArgument, Reason, Unavailable, Violation
 from gephyra.service.failures import raise_failed
@@ -29,7 +27,7 @@ from gephyra.service.pool import Pool
 from gephyra.service.settings import from_config, to_config
 from gephyra.service.tensors import DTYPES, from_tensor, to_tensor
 from gephyra.targets.program import Site
-from tests.support.wire import METRICS, REPORT, square_program
+from tests.support.wire import METRICS, REPORT
 
 
 def test_every_error_has_a_code_and_fits_the_trailers() -> None:
@@ -132,58 +130,6 @@ def test_impossible_arrays_name_their_field(tensor: tensor_pb2.Tensor, field: st
 def test_types_that_do_not_travel_are_refused() -> None:
     with pytest.raises(ValueError, match="complex128"):
         to_tensor(np.zeros(1, complex))
-
-
-def digest(definition: target_service_pb2.TargetDefinition, artefacts: Artefacts) -> str:
-    copy = target_service_pb2.TargetDefinition.FromString(definition.SerializeToString())
-    return canonical(copy, artefacts, Limits(), artefacts.size).digest
-
-
-def test_the_digest_is_of_the_content(tmp_path: Path) -> None:
-    artefacts = Artefacts(tmp_path)
-    data = np.arange(6.0)
-    inline = tensor_pb2.DataArray(inline=to_tensor(data))
-    blob = tensor_pb2.BlobArray(
-        blob=f"blobs/{artefacts.put(data.tobytes())}", dtype=tensor_pb2.DTYPE_FLOAT64, shape=[6]
-    )
-    same = digest(square_program(arrays=[inline]), artefacts)
-    assert digest(square_program(arrays=[tensor_pb2.DataArray(blob=blob)]), artefacts) == same
-    assert hashlib.sha256(artefacts.read(same)).hexdigest() == same
-    others = [
-        square_program(arrays=[tensor_pb2.DataArray(inline=to_tensor(data.reshape(2, 3)))]),
-        square_program(arrays=[tensor_pb2.DataArray(inline=to_tensor(data + 1))]),
-        square_program(arrays=[]),
-    ]
-    assert len({same, *(digest(other, artefacts) for other in others)}) == 4
-
-
-def test_the_order_of_parameters_is_not_content(tmp_path: Path) -> None:
-    def funnel(*names: str) -> target_service_pb2.TargetDefinition:
-        values: dict[str, dict[str, Any]] = {"dim": {"int_value": 4}, "scale": {"float_value": 2.0}}
-        parameters = [target_service_pb2.CatalogueParameter(name=name, **values[name]) for name in names]
-        catalogue = target_service_pb2.CatalogueTarget(family="funnel", parameters=parameters)
-        return target_service_pb2.TargetDefinition(catalogue=catalogue)
-
-    artefacts = Artefacts(tmp_path)
-    assert digest(funnel("dim", "scale"), artefacts) == digest(funnel("scale", "dim"), artefacts)
-    assert digest(funnel("dim", "scale"), artefacts) != digest(funnel("dim"), artefacts)
-    with pytest.raises(InvalidArgument) as twice:
-        digest(funnel("dim", "dim"), artefacts)
-    assert twice.value.reason == Reason.PARAMETER_INVALID
-
-
-def test_a_blob_of_another_size_is_refused(tmp_path: Path) -> None:
-    artefacts = Artefacts(tmp_path)
-    blob = tensor_pb2.BlobArray(blob=f"blobs/{artefacts.put(b'123')}", dtype=tensor_pb2.DTYPE_FLOAT64, shape=[1])
-    with pytest.raises(InvalidArgument) as refused:
-        digest(square_program(arrays=[tensor_pb2.DataArray(blob=blob)]), artefacts)
-    assert refused.value.reason == Reason.BLOB_MISMATCH
-
-
-def test_too_many_nodes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidArgument) as refused:
-        canonical(square_program(), Artefacts(tmp_path), Limits(max_program_nodes=2), lambda sha256: None)
-    assert refused.value.reason == Reason.PROGRAM_TOO_LARGE
 
 
 def test_artefacts_appear_whole_and_are_checked_when_read(tmp_path: Path) -> None:
