@@ -84,8 +84,8 @@ class ServerConfig:
     """Training jobs that run at the same time, at least 1."""
     draw_workers: int = 1
     """Warm processes for checking, evaluating and drawing, at least 1."""
-    threads: int = 0
-    """Intra-op threads of each training worker; 0 shares the processors among the running jobs."""
+    threads: int = 1
+    """Intra-op threads of each training worker, at least 1. At the default batch and width more were slower."""
     max_worker_restarts: int = 3
     """How often a job whose worker died is started again from its checkpoint."""
     draw_turn_bytes: int = _MIB

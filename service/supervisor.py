@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 
 from google.rpc import code_pb2
 
@@ -73,7 +72,7 @@ class Supervisor:
     def _begin(self, job: JobRecord | None) -> bool:
         if job is None:
             return False
-        attempt = Attempt(self._core, job, self._threads())
+        attempt = Attempt(self._core, job, self._core.config.threads)
         self._attempts[job.name] = attempt
         self._core.bus.publish(job.name)
         task = asyncio.create_task(self._run(attempt))
@@ -97,7 +96,3 @@ class Supervisor:
         finally:
             del self._attempts[name]
             self.wake()
-
-    def _threads(self) -> int:
-        config = self._core.config
-        return config.threads or max(1, len(os.sched_getaffinity(0)) // config.running_jobs)

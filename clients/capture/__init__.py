@@ -23,12 +23,19 @@ _HOME = {
     "from_pyro": ".pyro",
     "from_torch": ".torch",
 }
+# The extra that brings what each function needs.
+_EXTRA = {"from_jax": "jax", "from_numpyro": "numpyro", "from_pyro": "pyro", "from_torch": "pyro"}
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name from its own module on first use (PEP 562)."""
+    """Load a public name from its own module on first use (PEP 562). Raises ImportError where its extra is missing."""
     if name in _HOME:
-        return getattr(import_module(_HOME[name], __name__), name)
+        try:
+            return getattr(import_module(_HOME[name], __name__), name)
+        except ModuleNotFoundError as error:
+            if name not in _EXTRA or error.name not in {"jax", "jaxlib", "numpyro", "pyro", "torch"}:
+                raise
+            raise ImportError(f"{name} needs {error.name}: pip install 'gephyra[{_EXTRA[name]}]'") from error
     raise AttributeError(f"module 'gephyra.clients.capture' has no attribute {name!r}; it has {', '.join(__all__)}")
 
 
