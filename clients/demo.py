@@ -88,11 +88,13 @@ def _table(evidence: Evidence, draws: Draws, reference: float) -> list[str]:
         ("ESS fraction", f"{evidence.ess_fraction:.2f}", "1 is perfect"),
         ("k-hat", f"{evidence.k_hat:.2f}", "below 0.7 is good"),
     ]
+    rows.append(("", "", ""))
+    rows.append(("posterior", "mean ± sd", ""))
     weights = draws.weights
     for name in ("a_0", "a_1", "a_2", "a_12"):
         mean = float(weights @ draws.sites[name])
         sd = float(weights @ (draws.sites[name] - mean) ** 2) ** 0.5
-        rows.append((name, f"{mean:.2f} ± {sd:.2f}", "posterior mean ± sd"))
+        rows.append((name, f"{mean:.2f} ± {sd:.2f}", ""))
     table = [f"  {label:<14}{estimate:<20}{known}".rstrip() for label, estimate, known in rows]
     return ["", *table, "", *(f"Warning: {warning}" for warning in evidence.warnings)]
 

@@ -13,6 +13,11 @@ from torch.nn import functional
 __all__ = ["Annealing", "Diffusion"]
 
 
+# Shares of time start as cos^2, falling to about this: steps shrink towards the target, whose mass may lie in places
+# narrower than an equal step.
+_LAST_SHARE = 0.1
+
+
 class Annealing(nn.Module):
     """Increasing beta_0 = 0 < ... < beta_N = 1, linear at the start of training."""
 
@@ -41,7 +46,8 @@ class Diffusion(nn.Module):
     def __init__(self, dim: int, steps: int, sigma: float, *, learned: bool = True) -> None:
         super().__init__()
         self.log_sigma = nn.Parameter(torch.full((dim,), math.log(sigma)), requires_grad=learned)
-        self.raw_time = nn.Parameter(torch.zeros(steps), requires_grad=learned)
+        shares = torch.cos(0.5 * math.pi * torch.arange(steps) / steps).square() + _LAST_SHARE
+        self.raw_time = nn.Parameter(shares.log(), requires_grad=learned)
 
     def forward(self) -> Tensor:
         """Standard deviations, `steps x dim`."""

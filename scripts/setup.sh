@@ -8,7 +8,7 @@ usable='import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))'
 for python in python3.11 python3.12 python3.13 python3; do
     # A shim may exist and not run, so try it.
     if command -v "$python" >/dev/null && "$python" -c "$usable" 2>/dev/null; then
-        echo "creating $venv with $("$python" --version)"
+        echo "creating $venv with $("$python" --version); installing takes some minutes, torch is large"
         "$python" -m venv "$venv"
         "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
         exit 0

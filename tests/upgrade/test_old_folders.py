@@ -1,0 +1,30 @@
+"""This version opens the data folder of every earlier tag and serves what it finds there."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gephyra as gp
+
+FIXTURES = Path(__file__).parent / "fixtures"
+TAGS = sorted(path.name for path in FIXTURES.iterdir())
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_a_folder_of_an_earlier_version_is_served(tag: str, tmp_path: Path) -> None:
+    expected = json.loads((FIXTURES / tag / "expected.json").read_text())
+    shutil.copytree(FIXTURES / tag / "data", tmp_path / "data")
+    with gp.Client.local(tmp_path / "data") as client:
+        assert client.target(expected["target"]).digest == expected["digest"]
+        assert client.job(expected["job"]).state == "SUCCEEDED"
+        sampler = client.sampler(expected["sampler"])
+        assert sampler.evidence().elbo == expected["elbo"]
+        draws = sampler.draw(5, seed=1)
+        # Equal bit for bit on one type of processor, to rounding on another.
+        assert np.allclose(draws.x, expected["x"], rtol=1e-4, atol=1e-4)
+        assert np.allclose(draws.log_weights, expected["log_weights"], rtol=1e-3, atol=1e-3)
+        again = client.register(gp.catalogue("eight-schools"), name="schools")
+        assert again.digest == expected["digest"]
