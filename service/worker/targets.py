@@ -109,4 +109,5 @@ def _array(array: tensor_pb2.DataArray, field: str, artefacts: Artefacts) -> NDA
     # A stored definition holds references only.
     sha256 = names.check_sha256(names.parse(names.BLOBS, array.blob.blob, field), field)
     tensor = tensor_pb2.Tensor(dtype=array.blob.dtype, shape=array.blob.shape, data=artefacts.read(sha256))
-    return np.ascontiguousarray(from_tensor(tensor, field))
+    # A copy, since the bytes of a message are read-only; ascontiguousarray would make a vector of a scalar.
+    return np.array(from_tensor(tensor, field))
