@@ -53,7 +53,7 @@ def plot_pairs(path: Path, draws: Draws) -> None:
     """Each pair of coefficients and log tau: points from equally weighted draws, histograms from the weights."""
     names = ("a_0", "a_1", "a_2", "a_12", "log tau")
     columns = [*(draws.sites[name] for name in names[:4]), np.log(draws.sites["tau"])]
-    points = draws.resample(len(draws))
+    points = draws.resample(int(draws.ess))
     shown = [*(points.sites[name] for name in names[:4]), np.log(points.sites["tau"])]
     limits = [_limits(values) for values in shown]
     figure = Figure(figsize=(9, 9), layout="constrained")
@@ -70,7 +70,7 @@ def plot_pairs(path: Path, draws: Draws) -> None:
             axes.scatter(shown[column], shown[row], s=4, color=_BLUE, alpha=0.15, linewidths=0)
             axes.set_ylim(*limits[row])
         _label(axes, names[column] if row == len(names) - 1 else "", names[row] if 0 == column < row else "")
-    figure.suptitle(f"Seeds: {len(draws)} draws, resampled to equal weights", x=0.02, ha="left")
+    figure.suptitle(f"Seeds: {len(points)} draws of equal weight, resampled from {len(draws)}", x=0.02, ha="left")
     figure.savefig(path, dpi=110)
 
 

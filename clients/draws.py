@@ -1,6 +1,8 @@
 """Draws with log weights: what a sampler returns."""
 
 import hashlib
+import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from html import escape
@@ -69,10 +71,16 @@ class Draws:
 
         Systematic resampling: draw i is taken floor or ceil of count * weight_i times, the same number in
         expectation, with less noise than independent picks. Draws may repeat: more than `ess` of them say
-        little more. Raises ValueError for a negative count or if every weight is zero.
+        little more, and a warning says so. Raises ValueError for a negative count or if every weight is zero.
         """
         if count < 0:
             raise ValueError(f"count must not be negative, got {count}")
+        if count > math.ceil(self.ess):
+            warnings.warn(
+                f"resampling to {count} draws where the weights are worth {self.ess:.0f}: many will be repeated, and "
+                "ArviZ would count each as independent; resample to fewer, or draw more",
+                stacklevel=2,
+            )
         generator = np.random.default_rng(seed)
         edges = np.cumsum(self.weights)
         places = (generator.random() + np.arange(count)) / max(count, 1)

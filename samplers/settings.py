@@ -44,9 +44,9 @@ class Budget:
         if (self.iterations is None) == (self.seconds is None):
             raise ValueError(f"budget: give one of iterations and seconds, got {self.iterations} and {self.seconds}")
         if self.iterations is not None and self.iterations < 1:
-            raise ValueError(f"budget.iterations must be at least 1, got {self.iterations}")
+            raise ValueError(f"iterations must be at least 1, got {self.iterations}")
         if self.seconds is not None and not (0 < self.seconds < math.inf):
-            raise ValueError(f"budget.seconds must be positive and finite, got {self.seconds}")
+            raise ValueError(f"seconds must be positive and finite, got {self.seconds}")
 
     def fraction(self, step: int, seconds: float) -> float:
         """Share of the budget that `step` optimiser steps or `seconds` have used, in [0, 1]."""

@@ -47,8 +47,8 @@ def check_range(request: pb.DrawSamplesRequest, sampler: SamplerRecord, limits: 
     if not 1 <= request.count <= limits.max_draws:
         raise InvalidArgument.at(
             Reason.DRAWS_OUT_OF_RANGE, "count",
-            f"expected 1 to {limits.max_draws} draws a call, got {request.count}; take more in several calls, "
-            "each from its own start_index",
+            f"expected 1 to {limits.max_draws} draws a call, got {request.count}"
+            + ("; take more in several calls, each from its own start" if request.count > 0 else ""),
         )  # fmt: skip
     if not 0 <= request.start_index <= _MAX_INDEX:
         raise bad_field("start_index", f"expected 0 to 2^62, got {request.start_index}")

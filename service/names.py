@@ -29,7 +29,8 @@ def check_id(value: str, path: str) -> str:
     """The id chosen by a client. Raises InvalidArgument at field `path` if it is not one."""
     if not _ID.fullmatch(value):
         raise bad_field(path,
-            f"expected 4 to 63 lower case letters, digits and hyphens, no hyphen at an end; got {value[:100]!r}",
+            "expected 4 to 63 lower case letters, digits and hyphens, no hyphen at an end "
+            f"(my-model, not my_model); got {value[:100]!r}",
         )  # fmt: skip
     return value
 

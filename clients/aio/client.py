@@ -13,7 +13,7 @@ from grpc import aio
 from gephyra.protos import meta_service_pb2, sampler_service_pb2, target_service_pb2, training_service_pb2
 
 from ..channel import Connection, Host, RemoteHost, Stubs
-from ..errors import DeadlineExceeded, TargetRejected
+from ..errors import DeadlineExceeded, InvalidArgument, TargetRejected
 from ..info import ServerInfo, info_from_message
 from ..local import LocalHost
 from ..request import full_name, new_request_id
@@ -108,6 +108,11 @@ class AsyncClient:
             MessageTooLarge: if the program, without its arrays, is over 4 MiB.
             DeadlineExceeded: if the check has not ended in time.
         """
+        if not hasattr(definition, "definition"):
+            raise InvalidArgument(
+                "register takes what from_numpyro, from_pyro, from_jax, from_torch or catalogue returned; "
+                f"got {type(definition).__name__}: wrap it, for example gp.from_numpyro(model, data)"
+            )
         moved = await move_arrays(self._connection, definition.definition())
         request = target_service_pb2.CreateTargetRequest(
             target_id=(name or "").removeprefix("targets/"), definition=moved, request_id=new_request_id()

@@ -29,7 +29,7 @@ _SEED = 20261122
 _NUMBERS = dict(DType.items())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Captured:
     """A captured density, ready to be registered under a name.
 
@@ -48,6 +48,9 @@ class Captured:
     def sites(self) -> tuple[str, ...]:
         """Names of what the constraining map returns, in the model's order; empty without such a map."""
         return tuple(site.name for site in self.program.sites)
+
+    def __repr__(self) -> str:
+        return f"Captured(dim={self.dim}, sites=[{', '.join(self.sites)}], source={self.program.source!r})"
 
     def definition(self) -> TargetDefinition:
         """The message with which a target is registered. The program is copied."""

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
+import click
 import typer
 
 from ..errors import InvalidArgument, Violation
@@ -29,6 +30,7 @@ Precondition = Annotated[str, typer.Option(help=f"The coordinates: {', '.join(PR
 
 def connect(server: str | None, folder: Path | None) -> Client:
     """A client of the server that the options name. Raises InvalidArgument unless exactly one is named."""
+    server, folder = _explicit(server, folder)
     if (server is None) == (folder is None):
         sentence = (
             "give --server HOST:PORT (or set GEPHYRA_SERVER) for a server that is running, "
@@ -36,3 +38,14 @@ def connect(server: str | None, folder: Path | None) -> Client:
         )
         raise InvalidArgument(sentence, violations=[Violation("server", sentence)])
     return Client(server) if server is not None else Client.local(str(folder))
+
+
+def _explicit(server: str | None, folder: Path | None) -> tuple[str | None, Path | None]:
+    """An option on the command line counts for more than the other one in the environment."""
+    context = click.get_current_context(silent=True)
+    if context is None or server is None or folder is None:
+        return server, folder
+    environment = click.core.ParameterSource.ENVIRONMENT
+    if context.get_parameter_source("server") is environment:
+        return None, folder
+    return server, None if context.get_parameter_source("folder") is environment else folder

@@ -1,5 +1,6 @@
 """Commands on trained samplers."""
 
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -51,14 +52,22 @@ def draw(
     if out.suffix not in {".nc", ".npz"}:
         sentence = f"--out must end in .nc or .npz, got {out.name!r}"
         raise InvalidArgument(sentence, violations=[Violation("out", sentence)])
+    if not out.absolute().parent.is_dir():
+        sentence = f"--out {out}: there is no folder {out.absolute().parent}"
+        raise InvalidArgument(sentence, violations=[Violation("out", sentence)])
     with connect(server, folder) as client:
         draws = client.sampler(name).draw(count, seed=seed, start=start, sites=sites)
-    write_draws(draws.resample(resample, seed=seed) if resample else draws, out)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        write_draws(draws.resample(resample, seed=seed) if resample else draws, out)
     record = {"sampler": draws.sampler, "count": count, "seed": seed, "start": start, "resampled": resample}
     if as_json:
         print_json({**record, "ess": draws.ess, "sha256": draws.sha256, "out": str(out)})
     else:
         print_facts(str(out), draws.rows())
+    stored = draws.evidence.warnings if draws.evidence else ()
+    for sentence in (*stored, *(str(warning.message) for warning in caught)):
+        typer.echo(f"warning: {sentence}", err=True)
 
 
 def evidence(

@@ -211,3 +211,8 @@ def test_every_state_of_the_wire_has_its_name() -> None:
         assert f"STATE_{TargetState.of(state)}" == Target.State.Name(state)
     assert JobState.of(99) is JobState.UNSPECIFIED
     assert TargetState.of(99) is TargetState.UNSPECIFIED
+
+
+def test_a_bare_function_is_no_definition(client: Client) -> None:
+    with pytest.raises(errors.InvalidArgument, match="from_numpyro.*got function"):
+        client.register(lambda x: x, name="bare")  # type: ignore[arg-type]

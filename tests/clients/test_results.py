@@ -34,6 +34,7 @@ def make_draws(log_weights: list[float] | np.ndarray) -> Draws:
     return Draws(x, np.asarray(log_weights, np.float64), sites, "samplers/a", seed=2**63, evidence=make_evidence())
 
 
+@pytest.mark.filterwarnings("ignore:resampling to")
 @given(st.lists(st.floats(-700, 700) | st.just(-np.inf), min_size=1, max_size=40), st.integers(0, 200), st.integers(0))
 def test_systematic_resampling_takes_each_draw_floor_or_ceil_of_its_share(
     log_weights: list[float], count: int, seed: int
@@ -51,6 +52,13 @@ def test_systematic_resampling_takes_each_draw_floor_or_ceil_of_its_share(
     assert (taken <= np.ceil(shares + 1e-9)).all()
     np.testing.assert_array_equal(resampled.sites["mu"], resampled.x[:, 0])
     assert (resampled.log_weights == 0).all()
+
+
+def test_resampling_to_more_than_the_weights_are_worth_warns() -> None:
+    draws = make_draws([0.0] * 10 + [-50.0] * 10)
+    draws.resample(10)
+    with pytest.warns(UserWarning, match="worth 10"):
+        draws.resample(11)
 
 
 def test_resampled_draws_are_in_random_order_and_repeatable() -> None:
@@ -105,8 +113,8 @@ def test_arviz_gets_sites_weights_and_evidence() -> None:
 
 
 def test_arviz_gets_no_weights_of_resampled_draws_and_x_where_there_are_no_sites() -> None:
-    data = replace(make_draws([0.0, -1.0]), sites={}).resample(5).to_arviz()
-    assert data["posterior"]["x"].shape == (1, 5, 2)
+    data = replace(make_draws([0.0, -1.0]), sites={}).resample(1).to_arviz()
+    assert data["posterior"]["x"].shape == (1, 1, 2)
     assert "sample_stats" not in data.groups()
 
 
