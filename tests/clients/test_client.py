@@ -214,5 +214,5 @@ def test_every_state_of_the_wire_has_its_name() -> None:
 
 
 def test_a_bare_function_is_no_definition(client: Client) -> None:
-    with pytest.raises(errors.InvalidArgument, match="from_numpyro.*got function"):
+    with pytest.raises(errors.InvalidArgument, match=r"from_numpyro.*got function"):
         client.register(lambda x: x, name="bare")  # type: ignore[arg-type]
