@@ -20,6 +20,8 @@ def diagnose(report: Report) -> tuple[str, ...]:
 
 
 def _k_hat(report: Report) -> str:
+    if math.isnan(report.k_hat):
+        return f"{report.paths} paths are too few to tell a k-hat: nothing is known about the tail of the weights."
     limit = min(1.0 - 1.0 / math.log10(max(report.paths, 11)), _K_HAT_LIMIT)
     if not report.k_hat > limit:
         return ""

@@ -188,7 +188,9 @@ class _Run:
         view = prepared.coordinates.view(self._counted)
 
         def progress(fraction: float) -> None:
-            self._stop_if_asked(prepared)
+            # The last checkpoint stands: time spent on evaluation is none of the budget's.
+            if self._hooks.should_stop():
+                raise StopTraining
             seconds = self._hooks.clock() - started
             self._watch.stage("evaluate", self._optimiser.step, seconds, fraction, self._counted.evaluations)
 

@@ -66,6 +66,10 @@ def test_fresh_evidence_is_a_report_of_its_own(sampler: Sampler) -> None:
     assert fresh == sampler.estimate(2000, seed=5)
 
 
+def test_too_few_paths_for_a_tail_are_said_to_be_so(sampler: Sampler) -> None:
+    assert any("too few" in warning for warning in sampler.estimate(10, seed=5).warnings)
+
+
 def damage_truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-10])
 
