@@ -35,8 +35,8 @@ REPORT_PATHS = 16384
 """Fresh forward paths behind a report; the ESS fraction and k-hat depend on the number."""
 
 _CHECKPOINT_SECONDS = 5.0
-# Of a budget in seconds; the Gaussian then stays where it got to.
-_PRECONDITION_SHARE = 0.3
+# Of a budget in seconds, at most: good coordinates are worth more than steps. The Gaussian then stays where it got to.
+_PRECONDITION_SHARE = 0.5
 # After this many steps without two finite paths the target is hopeless where the bridge starts.
 _HOPELESS_STEPS = 20
 
