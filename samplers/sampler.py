@@ -69,7 +69,7 @@ class Sampler:
             x = self._view.to_target(u).float()
             first = index * self.block_size
             rows = slice(max(start - first, 0), min(stop - first, self.block_size))
-            yield Block(first + (rows.start or 0), x[rows], log_weight[rows])
+            yield Block(first + rows.start, x[rows], log_weight[rows])
 
     def estimate(self, count: int, seed: int) -> Report:
         """A report on `count` fresh paths; training facts are carried over from the stored report.

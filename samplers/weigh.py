@@ -15,8 +15,8 @@ from .simulate import Path
 
 __all__ = ["PathDensities", "log_weights", "spans", "weigh"]
 
-# Floats a chunk may hold per network layer: near this size the step was fastest on the CPUs measured
-# (benchmarks/chunks.py); it also bounds the memory of a training step.
+# Floats of points a chunk may hold: it bounds the memory of a training step. Small chunks are dear, since several need
+# a pass for the weights first: at 2**15 a step took twice as long as in one chunk (one core, 2**18 floats in all).
 _CHUNK_FLOATS = 2**20
 
 
