@@ -38,22 +38,26 @@ class TimeFeatures(NamedTuple):
 
 
 class Control(nn.Module):
-    """u(t, x) for a bridge of dimension `dim`; zero at the start of training.
+    """u(t, x) for a bridge of dimension `dim`; at the start of training a multiple of the annealed score.
 
     Args:
         dim: Dimension of the points.
         width: Hidden width.
         generator: Source of the initial weights.
+        gate: That multiple, 0 for no control.
+        inputs: Dimension of what the network sees beside the score, if it is not the point alone.
     """
 
     frequencies: Tensor
 
-    def __init__(self, dim: int, width: int, generator: torch.Generator) -> None:
+    def __init__(
+        self, dim: int, width: int, generator: torch.Generator, *, gate: float = 0.0, inputs: int | None = None
+    ) -> None:
         super().__init__()
         self.time_in = nn.Linear(2 * _FREQUENCIES, width)
         self.time_out = nn.Linear(width, width)
         self.gate = nn.Linear(width, dim)
-        self.inlet = nn.Linear(2 * dim, width)
+        self.inlet = nn.Linear(dim + (inputs or dim), width)
         self.hidden = nn.Linear(width, width)
         self.outlet = nn.Linear(width, 2 * dim)
         self.register_buffer("frequencies", math.pi * torch.arange(1, _FREQUENCIES + 1), persistent=False)
@@ -64,6 +68,7 @@ class Control(nn.Module):
         for layer in (self.gate, self.outlet):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
+        nn.init.constant_(self.gate.bias, gate)
 
     def features(self, times: Tensor) -> TimeFeatures:
         """Features of times in [0, 1], `(m,)`."""
@@ -72,7 +77,7 @@ class Control(nn.Module):
         return TimeFeatures(embedding, self.gate(functional.silu(embedding)))
 
     def forward(self, x: Tensor, score: Tensor, features: TimeFeatures) -> Tensor:
-        """u at points x with annealed score, both `... x dim`, at the times of `features`."""
+        """u, `... x dim`, at points or states x, `... x inputs`, with annealed score `... x dim`, at those times."""
         clipped = score.clamp(-_SCORE_CLIP, _SCORE_CLIP)
         seen = torch.cat([x, clipped.clamp(-_SCORE_INPUT_CLIP, _SCORE_INPUT_CLIP)], -1)
         hidden = functional.silu(self.hidden(functional.silu(self.inlet(seen) + features.shift)))

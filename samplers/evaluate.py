@@ -36,9 +36,10 @@ class EuboEstimate(NamedTuple):
 @torch.no_grad()
 def block(bridge: Bridge, target: Target, stream: str, seed: int, index: int, size: int) -> tuple[Tensor, Tensor]:
     """End points `size x dim` and log weights `(size,)` of block `index`."""
-    noise = normal_noise((bridge.steps + 1, size, bridge.dim), stream, seed, index)
+    like = next(bridge.parameters())
+    noise = normal_noise((bridge.noise_rows, size, bridge.dim), stream, seed, index).to(like)
     path = simulate(bridge, target, noise)
-    return path.x[-1], log_weights(bridge, path)
+    return path.state[-1, :, : bridge.dim], log_weights(bridge, path)
 
 
 def estimate_fresh(
@@ -56,7 +57,7 @@ def estimate_fresh(
     blocks = -(-paths // BLOCK_SIZE)
     parts = []
     for index in range(blocks):
-        parts.append(block(bridge, target, stream, seed, index, BLOCK_SIZE)[1])
+        parts.append(block(bridge, target, stream, seed, index, BLOCK_SIZE)[1].cpu())
         on_block((index + 1) / blocks)
     log_weight = torch.cat(parts)[:paths]
     return estimate(log_weight), int(log_weight.isinf().sum())
@@ -68,6 +69,8 @@ def estimate_eubo(bridge: Bridge, target: Target, seed: int, paths: int) -> Eubo
     end = target.sample(paths, torch_generator("eubo/draws", seed))
     if end is None:
         return EuboEstimate(None, None)
-    noise = normal_noise((bridge.steps, paths, bridge.dim), "eubo", seed, 0)
-    log_weight = log_weights(bridge, simulate_backward(bridge, target, end.float(), noise))
+    like = next(bridge.parameters())
+    rows = 1 + bridge.steps * bridge.step_rows
+    noise = normal_noise((rows, paths, bridge.dim), "eubo", seed, 0).to(like)
+    log_weight = log_weights(bridge, simulate_backward(bridge, target, end.to(like), noise))
     return EuboEstimate(float(log_weight.mean()), float(log_weight.std()) / paths**0.5)

@@ -17,6 +17,7 @@ from torch import Tensor
 from gephyra.targets.base import Target
 
 from .adam import Adam
+from .components import Components
 from .coordinates import Coordinates
 from .random import normal_noise
 from .report import PreconditionReport
@@ -51,6 +52,7 @@ class Preconditioned(NamedTuple):
 
     coordinates: Coordinates
     report: PreconditionReport
+    components: Components | None = None
 
 
 def precondition(

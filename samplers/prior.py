@@ -1,16 +1,49 @@
-"""The law at the start of a bridge: a Gaussian with independent coordinates, learned or fixed."""
+"""The law at the start of a bridge: a Gaussian with independent coordinates, or a mixture of Gaussians."""
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
 
 from .kernel import GaussianKernel
 
-__all__ = ["DiagonalPrior"]
+__all__ = ["DiagonalPrior", "Prior"]
 
 
-class DiagonalPrior(nn.Module):
+class Prior(nn.Module, ABC):
+    """The interface of a prior on R^dim.
+
+    Attributes:
+        dim: Dimension.
+        rows: Rows of `batch x dim` normal noise that a draw takes.
+    """
+
+    dim: int
+    rows: int
+
+    @abstractmethod
+    def sample(self, noise: Tensor) -> Tensor:
+        """Points `batch x dim` from standard normal noise, `rows x batch x dim`."""
+
+    @abstractmethod
+    def log_density(self, x: Tensor) -> Tensor:
+        """Normalised log density at points `batch x dim`, `(batch,)` in float64."""
+
+    @abstractmethod
+    def score(self, x: Tensor) -> Tensor:
+        """Gradient of the log density at x, `... x dim`."""
+
+    @abstractmethod
+    def centre(self) -> Tensor:
+        """Mean, `(dim,)`."""
+
+    @abstractmethod
+    def spread(self) -> Tensor:
+        """Standard deviation of each coordinate, `(dim,)`."""
+
+
+class DiagonalPrior(Prior):
     """N(mean, diag(scale^2)) with mean and log scale as parameters.
 
     Args:
@@ -19,15 +52,28 @@ class DiagonalPrior(nn.Module):
         learned: Whether mean and scale receive gradients.
     """
 
+    rows = 1
+
     def __init__(self, dim: int, scale: float = 1.0, *, learned: bool = True) -> None:
         super().__init__()
+        self.dim = dim
         self.mean = nn.Parameter(torch.zeros(dim), requires_grad=learned)
         self.log_scale = nn.Parameter(torch.full((dim,), math.log(scale)), requires_grad=learned)
 
-    def kernel(self) -> GaussianKernel:
-        """The prior as a kernel that starts nowhere."""
-        return GaussianKernel(self.mean, self.log_scale.exp())
+    def sample(self, noise: Tensor) -> Tensor:
+        return self._kernel().sample(noise[0])
+
+    def log_density(self, x: Tensor) -> Tensor:
+        return self._kernel().log_density(x)
 
     def score(self, x: Tensor) -> Tensor:
-        """Gradient of the log density at x, `... x dim`."""
         return (self.mean - x) * (-2.0 * self.log_scale).exp()
+
+    def centre(self) -> Tensor:
+        return self.mean
+
+    def spread(self) -> Tensor:
+        return self.log_scale.exp()
+
+    def _kernel(self) -> GaussianKernel:
+        return GaussianKernel(self.mean, self.log_scale.exp())

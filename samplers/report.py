@@ -1,9 +1,18 @@
 """What a sampler says about itself (mirrors protos/report.proto). Imports nothing heavy."""
 
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from typing import Any, Self
 
-__all__ = ["Metrics", "PreconditionReport", "Report", "Times"]
+__all__ = ["Facts", "Metrics", "PreconditionReport", "Report", "Served", "Times"]
+
+
+class Served(StrEnum):
+    """What the draws of a sampler come from."""
+
+    BRIDGE = "bridge"
+    BASELINE = "baseline"
+    """The preconditioner's law alone: training did not beat it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,7 @@ class Report:
     eubo: float | None = None
     eubo_se: float | None = None
     reference_log_z: float | None = None
+    served: Served = Served.BRIDGE
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain values; `from_json` inverts it."""
@@ -60,8 +70,20 @@ class Report:
             "times": Times(**record["times"]),
             "precondition": PreconditionReport(**record["precondition"]),
             "warnings": tuple(record["warnings"]),
+            "served": Served(record.get("served", Served.BRIDGE)),
         }
         return cls(**{**record, **parts})
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a report says that its paths do not: known before they are drawn."""
+
+    times: Times = field(default_factory=Times)
+    precondition: PreconditionReport = field(default_factory=lambda: PreconditionReport("none"))
+    served: Served = Served.BRIDGE
+    caveats: tuple[str, ...] = ()
+    """Warnings that no number shows."""
 
 
 @dataclass(frozen=True, slots=True)

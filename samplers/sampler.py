@@ -5,29 +5,33 @@ intra-op thread makes them equal bit for bit on one type of CPU.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from gephyra.targets.base import Target
 
-from .algorithms import BUILDERS
+from .algorithms.parts import Ingredients
+from .baseline import PriorBridge
 from .bridge import Bridge
+from .components import Components
 from .coordinates import Coordinates
 from .counted import CountedTarget
-from .diagnose import diagnose
-from .evaluate import BLOCK_SIZE, EUBO_PATHS, block, estimate_eubo, estimate_fresh
+from .evaluate import BLOCK_SIZE, block
+from .measure import measure
 from .optimise import load_bridge
-from .random import torch_generator
-from .report import Report, Times
+from .prepare import new_bridge
+from .report import Facts, Report, Served
 from .settings import TrainingSettings
 from .storage import read_tensors, write_tensors
 
-__all__ = ["Block", "Sampler"]
+__all__ = ["Block", "Sampler", "pack_coordinates", "unpack_coordinates"]
 
-_FORMAT = 1
+_FORMAT = 2
+# Format 1 had no components, and only bridges were served.
+_READABLE = (1, 2)
 
 
 class Block(NamedTuple):
@@ -46,7 +50,8 @@ class Sampler:
     Args:
         target: The density in its own coordinates.
         coordinates: Where the bridge lives.
-        bridge: The trained bridge.
+        components: Of its mixture prior, if it has one.
+        bridge: The trained bridge, or the prior alone where that is what is served.
         settings: How it was trained.
         report: What was measured after training; see `estimate` for fresh numbers.
     """
@@ -54,9 +59,15 @@ class Sampler:
     block_size: int = BLOCK_SIZE
 
     def __init__(
-        self, target: Target, coordinates: Coordinates, bridge: Bridge, settings: TrainingSettings, report: Report
+        self,
+        target: Target,
+        coordinates: Coordinates,
+        components: Components | None,
+        bridge: Bridge,
+        settings: TrainingSettings,
+        report: Report,
     ) -> None:
-        self.target, self.coordinates, self.bridge = target, coordinates, bridge
+        self.target, self.coordinates, self.components, self.bridge = target, coordinates, components, bridge
         self.settings, self.report = settings, report
         self.dim = target.dim
         self._view = coordinates.view(target)
@@ -66,36 +77,24 @@ class Sampler:
         stop = start + count
         for index in range(start // self.block_size, -(-stop // self.block_size)):
             u, log_weight = block(self.bridge, self._view, "draw", seed, index, self.block_size)
-            x = self._view.to_target(u).float()
+            x = self._view.to_target(u).float().cpu()
             first = index * self.block_size
             rows = slice(max(start - first, 0), min(stop - first, self.block_size))
-            yield Block(first + rows.start, x[rows], log_weight[rows])
+            yield Block(first + rows.start, x[rows], log_weight.cpu()[rows])
 
     def estimate(self, count: int, seed: int) -> Report:
         """A report on `count` fresh paths; training facts are carried over from the stored report.
 
         Raises ValueError where fewer than two paths had positive weight.
         """
-        counted = CountedTarget(self._view)
-        estimates, non_finite = estimate_fresh(self.bridge, counted, "evidence", seed, count)
-        eubo = estimate_eubo(self.bridge, counted, seed, min(count, EUBO_PATHS))
-        fresh = replace(
-            self.report,
-            **estimates._asdict(),
-            **eubo._asdict(),
-            paths=count,
-            seed=seed,
-            non_finite_paths=non_finite,
-            target_evaluations=counted.evaluations,
-            times=Times(),
-            reference_log_z=self.target.log_z,
-        )
-        return replace(fresh, warnings=diagnose(fresh))
+        facts = Facts(precondition=self.report.precondition, served=self.report.served)
+        counted = CountedTarget(self.target)
+        return measure(self.bridge, self.coordinates, counted, "evidence", seed, count, facts)
 
     def save(self, path: Path) -> None:
         """Write the sampler, without its target, to a safetensors file."""
         tensors = {f"bridge.{name}": value for name, value in self.bridge.state_dict().items()}
-        tensors |= {"coordinates.shift": self.coordinates.shift, "coordinates.scale": self.coordinates.scale}
+        tensors |= pack_coordinates(self.coordinates, self.components)
         record = {
             "format": _FORMAT,
             "dim": self.dim,
@@ -113,14 +112,34 @@ class Sampler:
         """
         tensors, record = read_tensors(path)
         try:
-            if record["format"] != _FORMAT or record["block_size"] != BLOCK_SIZE:
-                raise ValueError(f"{path.name} has format {record['format']}; this version reads {_FORMAT}")
-            if record["dim"] != target.dim:
-                raise ValueError(f"{path.name} is for dimension {record['dim']}, the target has {target.dim}")
+            _check_record(path.name, record, target.dim)
             settings, report = TrainingSettings.from_json(record["settings"]), Report.from_json(record["report"])
-            coordinates = Coordinates(tensors["coordinates.shift"], tensors["coordinates.scale"])
+            coordinates, components = unpack_coordinates(tensors)
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path.name} lacks or garbles a part of its record: {error}") from error
-        bridge = BUILDERS[settings.method](target.dim, settings, torch_generator("init", settings.seed))
+        bridge = new_bridge(target.dim, settings, components)
+        if report.served is Served.BASELINE:
+            bridge = PriorBridge(Ingredients(target.dim, settings, torch.Generator(), components).prior())
         load_bridge(bridge, tensors)
-        return cls(target, coordinates, bridge.requires_grad_(False), settings, report)
+        return cls(target, coordinates, components, bridge.requires_grad_(False), settings, report)
+
+
+def pack_coordinates(coordinates: Coordinates, components: Components | None) -> dict[str, Tensor]:
+    """Named tensors for a file; `unpack_coordinates` inverts it."""
+    parts: dict[str, Any] = {"coordinates": coordinates, "components": components}
+    return {f"{part}.{k}": v for part, value in parts.items() if value is not None for k, v in value._asdict().items()}
+
+
+def unpack_coordinates(tensors: dict[str, Tensor]) -> tuple[Coordinates, Components | None]:
+    """What `pack_coordinates` packed. Raises KeyError for missing tensors."""
+    coordinates = Coordinates(*(tensors[f"coordinates.{name}"] for name in Coordinates._fields))
+    if "components.mean" not in tensors:
+        return coordinates, None
+    return coordinates, Components(*(tensors[f"components.{name}"] for name in Components._fields))
+
+
+def _check_record(name: str, record: dict[str, Any], dim: int) -> None:
+    if record["format"] not in _READABLE or record["block_size"] != BLOCK_SIZE:
+        raise ValueError(f"{name} has format {record['format']}; this version reads {_READABLE}")
+    if record["dim"] != dim:
+        raise ValueError(f"{name} is for dimension {record['dim']}, the target has {dim}")

@@ -39,15 +39,18 @@ class Diffusion(nn.Module):
     Args:
         dim: Dimension.
         steps: Transitions N.
-        sigma: Initial diffusion coefficient, positive, for a time horizon of 1.
-        learned: Whether sigma and the shares of time receive gradients.
+        sigma: Initial diffusion coefficient, positive, for a time horizon of 1; one number, or one a dimension.
+        learned: Whether sigma receives gradients.
+        learned_time: Whether the shares of time do.
     """
 
-    def __init__(self, dim: int, steps: int, sigma: float, *, learned: bool = True) -> None:
+    def __init__(
+        self, dim: int, steps: int, sigma: float | Tensor, *, learned: bool = True, learned_time: bool = True
+    ) -> None:
         super().__init__()
-        self.log_sigma = nn.Parameter(torch.full((dim,), math.log(sigma)), requires_grad=learned)
+        self.log_sigma = nn.Parameter(torch.as_tensor(sigma).float().log().expand(dim).clone(), requires_grad=learned)
         shares = torch.cos(0.5 * math.pi * torch.arange(steps) / steps).square() + _LAST_SHARE
-        self.raw_time = nn.Parameter(shares.log(), requires_grad=learned)
+        self.raw_time = nn.Parameter(shares.log(), requires_grad=learned_time)
 
     def forward(self) -> Tensor:
         """Standard deviations, `steps x dim`."""

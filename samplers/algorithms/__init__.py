@@ -5,16 +5,30 @@
 
 from collections.abc import Callable, Mapping
 
-import torch
-
 from ..bridge import Bridge
-from ..settings import Method, TrainingSettings
+from ..settings import Method
 from .cmcd import controlled_monte_carlo_diffusion
 from .dbs import diffusion_bridge_sampler
+from .dds import denoising_diffusion_sampler
+from .dis import time_reversed_diffusion_sampler
+from .mcd import monte_carlo_diffusion
+from .parts import Ingredients
+from .pis import path_integral_sampler
+from .ula import unadjusted_langevin_annealing
 
-__all__ = ["BUILDERS"]
+__all__ = ["BUILDERS", "build"]
 
-BUILDERS: Mapping[Method, Callable[[int, TrainingSettings, torch.Generator], Bridge]] = {
+BUILDERS: Mapping[Method, Callable[[Ingredients], Bridge]] = {
     Method.DBS: diffusion_bridge_sampler,
     Method.CMCD: controlled_monte_carlo_diffusion,
+    Method.DIS: time_reversed_diffusion_sampler,
+    Method.DDS: denoising_diffusion_sampler,
+    Method.PIS: path_integral_sampler,
+    Method.MCD: monte_carlo_diffusion,
+    Method.ULA: unadjusted_langevin_annealing,
 }
+
+
+def build(given: Ingredients) -> Bridge:
+    """The bridge of the settings' method."""
+    return BUILDERS[given.settings.method](given)

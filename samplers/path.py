@@ -1,0 +1,33 @@
+"""Simulated paths as they are stored: states, and what the target said at each."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+__all__ = ["Node", "Path"]
+
+
+class Node(NamedTuple):
+    """One grid point of a batch of paths."""
+
+    state: Tensor
+    """`batch x state_dim`; the point is the first `dim` of it."""
+    score: Tensor
+    """The target's score at the point, `batch x dim`."""
+    log_density: Tensor
+    """The target's log density there, `(batch,)`."""
+
+
+class Path(NamedTuple):
+    """Stored paths: all that the losses and the log weights need."""
+
+    state: Tensor
+    """States z_0, ..., z_N, `(steps + 1) x batch x state_dim`."""
+    score: Tensor
+    """The target's score at each, `(steps + 1) x batch x dim`."""
+    log_density: Tensor
+    """The target's log density at x_N, `(batch,)`."""
+
+    def select(self, kept: Tensor) -> "Path":
+        """The paths that `kept`, a mask or indices into the batch, picks."""
+        return Path(self.state[:, kept], self.score[:, kept], self.log_density[kept])
