@@ -60,7 +60,8 @@ def _walk(bridge: Bridge, chain: Chain, order: Iterable[int], target: Target, st
     evaluate = _evaluator(bridge, target)
     node = evaluate(state)
     states, scores = [node.state], [node.score]
-    for n, step_noise in zip(order, noise.split(bridge.step_rows), strict=True):
+    rows = noise.reshape(bridge.steps, bridge.step_rows, *noise.shape[1:])
+    for n, step_noise in zip(order, rows, strict=True):
         node = chain(n, node, step_noise, evaluate)
         states.append(node.state)
         scores.append(node.score)
