@@ -2,7 +2,7 @@
 
 import math
 
-from .report import Report
+from .report import Report, Served
 
 __all__ = ["diagnose"]
 
@@ -51,6 +51,11 @@ def _non_finite(report: Report) -> str:
 
 
 def _baseline(report: Report) -> str:
+    if report.served is Served.BASELINE:
+        return (
+            "training did not beat the preconditioner's Gaussian alone: its draws are served, weighed exactly. Train "
+            "longer or lower the learning rate."
+        )
     baseline = report.precondition.elbo
     if baseline is None or report.elbo + 2.0 * report.elbo_se >= baseline:
         return ""

@@ -103,8 +103,8 @@ class Miscounted(Bridge):
 
     def _peaks(self) -> Tensor:
         """Log density of each forward kernel at its mean, `(steps,)`."""
-        scale = cast(OverdampedBridge, self._inner).diffusion().double()
-        return -(scale.log() + 0.5 * math.log(2 * math.pi)).sum(-1)
+        scale: Tensor = cast(OverdampedBridge, self._inner).diffusion()
+        return -(scale.double().log() + 0.5 * math.log(2 * math.pi)).sum(-1)
 
 
 def test_a_wrong_density_of_the_kernel_is_found() -> None:
