@@ -77,10 +77,9 @@ class MixturePrior(Prior):
         return self.logits.softmax(0) @ self.mean
 
     def spread(self) -> Tensor:
-        share, mean = self.logits.softmax(0), self.mean
-        within = self.factor.square() if self.factor.ndim == 2 else self.factor.square().sum(-1)
-        variance = share @ (within * (2.0 * self.growth).exp() + (mean - self.centre()).square())
-        return variance.sqrt()
+        share, squared, grown = self.logits.softmax(0), self.factor.square(), (2.0 * self.growth).exp()
+        within = squared * grown if squared.ndim == 2 else (squared @ grown[:, :, None])[:, :, 0]
+        return (share @ (within + (self.mean - self.centre()).square())).sqrt()
 
     def _whitened(self, x: Tensor, mean: Tensor) -> Tensor:
         """Deviations from each component in its own frame, `batch x components x dim`."""
