@@ -8,13 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from gephyra.targets.base import Target
 
-from .algorithms.parts import Ingredients
-from .baseline import PriorBridge
 from .bridge import Bridge
 from .components import Components
 from .coordinates import Coordinates
@@ -22,7 +19,7 @@ from .counted import CountedTarget
 from .evaluate import BLOCK_SIZE, block
 from .measure import measure
 from .optimise import load_bridge
-from .prepare import new_bridge
+from .prepare import new_baseline, new_bridge
 from .report import Facts, Report, Served
 from .settings import TrainingSettings
 from .storage import read_tensors, write_tensors
@@ -117,9 +114,8 @@ class Sampler:
             coordinates, components = unpack_coordinates(tensors)
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path.name} lacks or garbles a part of its record: {error}") from error
-        bridge = new_bridge(target.dim, settings, components)
-        if report.served is Served.BASELINE:
-            bridge = PriorBridge(Ingredients(target.dim, settings, torch.Generator(), components).prior())
+        build = new_baseline if report.served is Served.BASELINE else new_bridge
+        bridge = build(target.dim, settings, components)
         load_bridge(bridge, tensors)
         return cls(target, coordinates, components, bridge.requires_grad_(False), settings, report)
 
