@@ -157,6 +157,7 @@ class _Run:
         self._spent, self._origin = record["seconds"], self._hooks.clock()
         self._counted.evaluations, self._watch.non_finite = record["target_evaluations"], record["non_finite_paths"]
         self._cool_down.restore(record.get("cool_down"))
+        self._watch.restore(stored.tensors)
         return prepared
 
     def optimise(self, prepared: Prepared) -> None:
@@ -242,6 +243,7 @@ class _Run:
             "cool_down": self._cool_down.state(),
         }
         step = self._optimiser.step
-        tensors = self._optimiser.tensors() | pack_coordinates(prepared.coordinates, prepared.components)
+        tensors = self._optimiser.tensors() | self._watch.tensors()
+        tensors |= pack_coordinates(prepared.coordinates, prepared.components)
         write_checkpoint(self._folder, Checkpoint(step, tensors, record))
         self._hooks.on_checkpoint(step)
