@@ -57,6 +57,8 @@ def test_a_restored_cool_down_goes_on() -> None:
     ],
 )
 def test_a_budget_counts_its_own_unit(budget: Budget, used: tuple[int, float, int]) -> None:
-    assert budget.fraction(*used) == 0.25
-    assert budget.fraction(*(100 * u for u in used)) == 1.0
-    assert budget.fraction(*(1000 if u == 0 else 0 for u in used)) == 0.0
+    step, seconds, evaluations = used
+    assert budget.fraction(step, seconds, evaluations) == 0.25
+    assert budget.fraction(100 * step, 100 * seconds, 100 * evaluations) == 1.0
+    others = [0 if number else 1000 for number in (step, int(seconds), evaluations)]
+    assert budget.fraction(others[0], others[1], others[2]) == 0.0
