@@ -28,7 +28,7 @@ ROOT = RNG.normal(size=(3, 3))
 MEAN, COVARIANCE = RNG.normal(size=3), ROOT @ ROOT.T + np.eye(3)
 MEANS, SCALES, WEIGHTS = RNG.normal(size=(4, 2)), RNG.uniform(0.5, 2, size=(4, 2)), np.array([0.1, 0.2, 0.3, 0.4])
 FEATURES, LABELS = RNG.normal(size=(30, 4)), RNG.integers(0, 2, size=30)
-POINTS, CELLS = np.array([[0.1, 0.9], [0.5, 0.4], [0.55, 0.9], [1.0, 1.0]]), [0, 0, 1, 0, 1, 1, 0, 0, 1]
+POINTS = RNG.uniform(size=(30, 2))
 
 
 def gaussian(x: Point) -> float:
@@ -62,10 +62,11 @@ def regression(x: Point) -> float:
 
 
 def lgcp(x: Point) -> float:
-    cells = np.stack(np.meshgrid(np.arange(3), np.arange(3), indexing="ij"), -1).reshape(-1, 2)
-    covariance = 1.91 * np.exp(-np.linalg.norm(cells[:, None] - cells, axis=-1) * 33 / 3)
-    prior = stats.multivariate_normal(np.full(9, np.log(4) - 1.91 / 2), covariance).logpdf(x)
-    return float(prior + (stats.poisson.logpmf(CELLS, np.exp(x) / 9) + np.multiply(CELLS, np.log(9))).sum())
+    cells = np.stack(np.meshgrid(np.arange(12), np.arange(12), indexing="ij"), -1).reshape(-1, 2)
+    covariance = 1.91 * np.exp(-np.linalg.norm(cells[:, None] - cells, axis=-1) * 33 / 12)
+    counts = np.histogram2d(*POINTS.T, bins=12, range=[[0, 1], [0, 1]])[0].ravel()
+    prior = stats.multivariate_normal(np.full(144, np.log(30) - 1.91 / 2), covariance).logpdf(x)
+    return float(prior + counts @ x - np.exp(x).sum() / 144)
 
 
 def seeds(x: Point) -> float:
@@ -106,7 +107,7 @@ CASES: Mapping[str, tuple[Target, Callable[[Point], float]]] = {
     "funnel": (Funnel(5), funnel),
     "many-well": (ManyWell(5, 2, 3.0), many_well),
     "logistic regression": (LogisticRegression(FEATURES, LABELS, 2.5), regression),
-    "lgcp": (LogGaussianCox(POINTS, 3), lgcp),
+    "lgcp": (LogGaussianCox(POINTS, 12), lgcp),
     "seeds": (Seeds(), seeds),
     "brownian": (Brownian(), brownian),
     "eight schools": (EightSchools(), schools),

@@ -1,8 +1,6 @@
 """log Z of every target that claims one, by quadrature or importance sampling that knows nothing of its code."""
 
 import math
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +20,7 @@ from gephyra.targets.seeds import ROWS, Seeds
 from gephyra.targets.student import StudentMixture
 from gephyra.targets.wells import ManyWell, double_well_log_z
 from tests.statistics import standard_errors
+from tests.support.datasets import table
 
 Array = NDArray[np.float64]
 MIXTURE = GaussianMixture([[-1.0, 0.5], [2.0, -1.0]], [[0.5, 1.0], [1.0, 0.7]], [1.0, 2.0])
@@ -155,11 +154,9 @@ def test_seeds_by_importance_sampling_of_its_marginal() -> None:
 @pytest.mark.parametrize(("prior_scale", "expected", "within"), [(10.0, -585.100, 0.002), (math.inf, -504.487, 0.003)])
 def test_german_credit_by_importance_sampling(prior_scale: float, expected: float, within: float) -> None:
     """A t proposal at the mode fits this posterior well; reference values by NUTS, SMC and bridge sampling."""
-    if "GEPHYRA_DATA" not in os.environ:
-        pytest.skip("GEPHYRA_DATA is not set: it names the folder with german_credit.csv")
-    table = np.genfromtxt(Path(os.environ["GEPHYRA_DATA"]) / "german_credit.csv", delimiter=",", skip_header=1)
-    features = table[:, :-1]
-    target = LogisticRegression(-features / features.std(0), 2 - table[:, -1], prior_scale)
+    credit = table("credit")
+    features = credit[:, :-1]
+    target = LogisticRegression(-features / features.std(0), 2 - credit[:, -1], prior_scale)
     mode = torch.zeros(target.dim, dtype=torch.float64)
     for _ in range(20):
         hessian = torch.autograd.functional.hessian(lambda w: target.log_density(w[None])[0], mode)
