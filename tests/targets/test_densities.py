@@ -64,7 +64,7 @@ def regression(x: Point) -> float:
 def lgcp(x: Point) -> float:
     cells = np.stack(np.meshgrid(np.arange(12), np.arange(12), indexing="ij"), -1).reshape(-1, 2)
     covariance = 1.91 * np.exp(-np.linalg.norm(cells[:, None] - cells, axis=-1) * 33 / 12)
-    counts = np.histogram2d(*POINTS.T, bins=12, range=[[0, 1], [0, 1]])[0].ravel()
+    counts = np.histogram2d(POINTS[:, 0], POINTS[:, 1], bins=12, range=[[0, 1], [0, 1]])[0].ravel()
     prior = stats.multivariate_normal(np.full(144, np.log(30) - 1.91 / 2), covariance).logpdf(x)
     return float(prior + counts @ x - np.exp(x).sum() / 144)
 

@@ -99,7 +99,7 @@ def test_pines_against_the_reference_values() -> None:
     """The best normal approximation's ELBO is 498.80 and log Z is 501.78(3), both found by others on other code."""
     pines = table("pines")
     target = LogGaussianCox(pines)
-    counts = np.histogram2d(*pines.T, bins=40, range=[[0, 1], [0, 1]])[0].ravel()
+    counts = np.histogram2d(pines[:, 0], pines[:, 1], bins=40, range=[[0, 1], [0, 1]])[0].ravel()
     cells = np.indices((40, 40)).reshape(2, -1).T
     covariance = 1.91 * np.exp(-np.linalg.norm(cells[:, None] - cells, axis=-1) * 33 / 40)
     fit = best_normal(counts, covariance, math.log(126) - 0.5 * 1.91)
