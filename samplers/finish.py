@@ -1,4 +1,4 @@
-"""The end of training: measure the bridge once, and serve the preconditioner's own law where the bridge is no better."""
+"""The end of training: measure the bridge once; serve the preconditioner's own law where the bridge is no better."""
 
 from collections.abc import Callable
 from dataclasses import replace
