@@ -29,6 +29,8 @@ class Precondition(StrEnum):
     NONE = "none"
     DIAGONAL = "diagonal"
     GAUSSIAN = "gaussian"
+    ANNEALED = "annealed"
+    AUTO = "auto"
 
 
 @dataclass(frozen=True, slots=True)
