@@ -28,13 +28,21 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class PreconditionReport:
-    """Which coordinates were used, and what their Gaussian reaches by itself."""
+    """Which coordinates were used, and what their Gaussian or mixture reaches by itself as an importance proposal."""
 
     name: str
     elbo: float | None = None
-    """ELBO of the Gaussian alone; None for `none`."""
+    """ELBO of the Gaussian or mixture alone; None for `none`, like the estimates below."""
     start: str = ""
-    """The start that won, for example `zero` or `laplace`."""
+    """The start that won: `zero`, `laplace` or `particles`."""
+    log_z: float | None = None
+    log_z_se: float | None = None
+    ess_fraction: float | None = None
+    k_hat: float | None = None
+    modes: int = 0
+    """Modes of the target that were seen; 0 where nobody looked."""
+    components: int = 0
+    """Gaussians in the prior; 0 for `none`."""
 
 
 @dataclass(frozen=True, slots=True)
