@@ -83,7 +83,7 @@ def run(name: str, seed: int, options: argparse.Namespace) -> Row:
         published_elbo=BENCHMARKS[name].published_elbo,
         baseline_elbo=found.elbo,
         served=report.served.value,
-        modes=getattr(found, "modes", 0),
+        modes=found.modes,
         precondition_seconds=report.times.precondition_seconds,
         warnings=report.warnings,
     )
