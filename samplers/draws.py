@@ -1,4 +1,4 @@
-"""How draws are asked for: weighted or resampled, along the path or at its end, polished or not. Imports nothing heavy."""
+"""How draws are asked for: weighted or resampled, at the end or along the path, polished. Imports nothing heavy."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -66,6 +66,8 @@ class PolishReport:
     """Largest change of a coordinate's mean, in its standard deviations before."""
     sd_shift: float
     """Largest change of a coordinate's standard deviation, as |log(after / before)|."""
+    shift_se: float
+    """Standard error of a coordinate's mean shift, in the same units: what chance alone does."""
 
 
 @dataclass(frozen=True, slots=True)
