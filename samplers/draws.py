@@ -18,9 +18,9 @@ class Polish(StrEnum):
 
     NONE = "none"
     IMH = "imh"
-    """Independence Metropolis along the block, on the path weights: equal weights, exact as blocks grow."""
+    """An independence chain along the block on the path weights, in place of resampling."""
     MALA = "mala"
-    """Langevin proposals from each draw, which keeps its weight."""
+    """Langevin steps from each draw, which keeps its weight."""
     IMH_MALA = "imh-mala"
     """First the one, then the other."""
 
@@ -39,8 +39,9 @@ class Polish(StrEnum):
 class Draws:
     """How a block of draws is made. Raises ValueError, beginning with the field's name, for what does not go together.
 
-    With neither resampling nor independence steps, draws carry the log weights that make expectations exact; with
-    either, all draws of a block carry the block's estimate of log Z, so that blocks still count by their weight.
+    However they are made, the mean of w f(x) over a block has expectation Z E_target[f]. With neither `resample` nor
+    independence steps, each draw has its own weight; with either, all draws of a block carry the block's mean weight:
+    they count the same within the block, and blocks still count by what they found.
     """
 
     resample: bool = False
@@ -54,6 +55,11 @@ class Draws:
     def __post_init__(self) -> None:
         if not 1 <= self.polish_steps <= _MOST_STEPS:
             raise ValueError(f"polish_steps must be between 1 and {_MOST_STEPS}, got {self.polish_steps}")
+        if self.smc and self.polish.independence:
+            raise ValueError(
+                f"polish {self.polish} needs independent paths as proposals, and smc makes them depend on each other: "
+                f"use polish {Polish.MALA} or leave smc out"
+            )
 
     def check(self, method: Method) -> None:
         """Raises ValueError where a sampler of this method cannot draw so."""
