@@ -28,7 +28,7 @@ def euler_log_density(gap: Tensor, drift: Tensor, field: Tensor | None, scale: T
         field: Output of a control, same shape, or None.
         scale: Standard deviation s, `m x 1 x dim`.
     """
-    live, shared = _EulerLogDensity.apply(gap, drift, field, scale)
+    live, shared = _EulerLogDensity.apply(gap, drift, field, scale)  # type: ignore[no-untyped-call]
     return live, shared
 
 
