@@ -28,13 +28,21 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class PreconditionReport:
-    """Which coordinates were used, and what their Gaussian reaches by itself."""
+    """Which coordinates were used, and what the preconditioner's law reaches by itself; None: not known."""
 
     name: str
     elbo: float | None = None
-    """ELBO of the Gaussian alone; None for `none`."""
+    """Mean log weight of draws of that law; None for `none`."""
     start: str = ""
     """The start that won, for example `zero` or `laplace`."""
+    log_z: float | None = None
+    log_z_se: float | None = None
+    ess_fraction: float | None = None
+    k_hat: float | None = None
+    modes: int | None = None
+    """Modes that were found."""
+    components: int | None = None
+    """Components of the mixture that was kept."""
 
 
 @dataclass(frozen=True, slots=True)
