@@ -11,7 +11,7 @@ from .request import fill
 
 __all__ = [
     "DEVICES", "INTEGRATORS", "LOSSES", "METHODS", "PRECISIONS", "PRECONDITIONS", "PRESETS", "JobState", "TargetState",
-    "training_config",
+    "train_options", "training_config",
 ]  # fmt: skip
 
 W = TypeVar("W")
@@ -91,7 +91,9 @@ def training_config(**options: Any) -> training_service_pb2.TrainingConfig:
     The server checks domains, and what goes with what.
     """
     given = {name: value for name, value in options.items() if value is not None}
-    given |= {name: _chosen(words, name, given[name], f"config.{name}") for name, words in _OPTIONS.items() if name in given}
+    given |= {
+        name: _chosen(words, name, given[name], f"config.{name}") for name, words in _OPTIONS.items() if name in given
+    }
     _check_budget([name for name in _BUDGETS if name in given])
     if not any(name in given for name in _BUDGETS):
         given["preset"] = "standard"
@@ -100,8 +102,19 @@ def training_config(**options: Any) -> training_service_pb2.TrainingConfig:
     return fill(training_service_pb2.TrainingConfig(), "config.", **given)
 
 
-def _chosen(words: Mapping[str, W], option: str, word: str, field: str) -> W:
-    if word not in words:
+def train_options(config: training_service_pb2.TrainingConfig) -> dict[str, Any]:
+    """The options of `client.train` for which a config stands; inverse of `training_config`."""
+    options: dict[str, Any] = {field.name: value for field, value in config.ListFields()}
+    for name, words in _OPTIONS.items():
+        if name in options:
+            # A later server may know more words than we do.
+            options[name] = next((word for word, number in words.items() if number == options[name]), "unknown")
+    return options
+
+
+def _chosen(words: Mapping[str, W], option: str, word: object, field: str) -> W:
+    """What a word stands for."""
+    if not isinstance(word, str) or word not in words:
         expected = f"{option} must be one of {', '.join(words)}; got {word!r}"
         raise _invalid(field, expected, f"UNKNOWN_{option.upper()}")
     return words[word]

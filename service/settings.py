@@ -22,6 +22,7 @@ from .errors import InvalidArgument, Reason
 
 __all__ = ["from_config", "to_config"]
 
+
 class _Words(NamedTuple):
     """The numbers of one enum of the wire and the words they stand for."""
 
