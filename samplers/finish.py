@@ -1,4 +1,4 @@
-"""The end of training: measure the bridge once, and serve the preconditioner's own law where the bridge is no better."""
+"""The end of training: measure the bridge once; where it is no better, serve the preconditioner's own law instead."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +11,7 @@ from .algorithms.parts import Ingredients
 from .baseline import PriorBridge
 from .bridge import Bridge
 from .counted import CountedTarget
-from .measure import measure
+from .measure import Candidate, measure
 from .prepare import Prepared
 from .report import Facts, Report, Served, Times
 from .sampler import Sampler
@@ -56,7 +56,8 @@ def finish(
     def measured(candidate: Bridge, served: Served) -> Report:
         facts = Facts(times, prepared.report, served, caveats)
         candidate.requires_grad_(False)
-        return measure(candidate, prepared.coordinates, counted, "report", settings.seed, REPORT_PATHS, facts, progress)
+        subject = Candidate(candidate, prepared.coordinates, prepared.components)
+        return measure(subject, counted, "report", settings.seed, REPORT_PATHS, facts, progress)
 
     report = measured(bridge, Served.BRIDGE)
     served = bridge

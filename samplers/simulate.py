@@ -1,6 +1,6 @@
-"""The one simulation loop: draw paths of a bridge, from prior to target or back."""
+"""The one simulation loop, `walk`: draw paths of a bridge, from prior to target or back."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from gephyra.targets.base import Target
 from .bridge import Bridge, Chain, Evaluate
 from .path import Node, Path
 
-__all__ = ["simulate", "simulate_backward"]
+__all__ = ["evaluator", "simulate", "simulate_backward", "walk"]
 
 
 def simulate(bridge: Bridge, target: Target, noise: Tensor) -> Path:
@@ -45,7 +45,7 @@ def simulate_backward(bridge: Bridge, target: Target, end: Tensor, noise: Tensor
     return Path(back.state.flip(0), back.score.flip(0), target.log_density(end))
 
 
-def _evaluator(bridge: Bridge, target: Target) -> Evaluate:
+def evaluator(bridge: Bridge, target: Target) -> Evaluate:
     """What chains call at every new state."""
 
     def evaluate(state: Tensor) -> Node:
@@ -55,13 +55,27 @@ def _evaluator(bridge: Bridge, target: Target) -> Evaluate:
     return evaluate
 
 
-def _walk(bridge: Bridge, chain: Chain, order: Iterable[int], target: Target, state: Tensor, noise: Tensor) -> Path:
+def walk(chain: Chain, order: Sequence[int], evaluate: Evaluate, node: Node, noise: Tensor) -> Iterator[Node]:
+    """The nodes that the transitions in `order` lead to, one after the other, from `node`.
+
+    Args:
+        chain: Forward or backward kernels.
+        order: Which transitions.
+        evaluate: What the chain calls at new states.
+        node: Where the first one starts.
+        noise: Standard normal, as many rows for each transition as the bridge takes.
+    """
+    rows = noise.shape[0] // max(1, len(order))
+    for index, n in enumerate(order):
+        node = chain(n, node, noise[index * rows : (index + 1) * rows], evaluate)
+        yield node
+
+
+def _walk(bridge: Bridge, chain: Chain, order: Sequence[int], target: Target, state: Tensor, noise: Tensor) -> Path:
     """Follow `chain` from `state` through the transitions in `order`; the log density is that of the last point."""
-    evaluate = _evaluator(bridge, target)
-    node = evaluate(state)
-    states, scores = [node.state], [node.score]
-    for n, step_noise in zip(order, noise.split(bridge.step_rows), strict=True):
-        node = chain(n, node, step_noise, evaluate)
-        states.append(node.state)
-        scores.append(node.score)
-    return Path(torch.stack(states), torch.stack(scores), node.log_density)
+    evaluate = evaluator(bridge, target)
+    start = evaluate(state)
+    nodes = [start, *walk(chain, order, evaluate, start, noise)]
+    return Path(
+        torch.stack([node.state for node in nodes]), torch.stack([node.score for node in nodes]), nodes[-1].log_density
+    )
