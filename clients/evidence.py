@@ -1,13 +1,22 @@
 """What a sampler says about itself: log Z, its lower bound, and how far the weights can be trusted."""
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from html import escape
 from typing import Any
 
+from google.protobuf.message import Message
+
 from gephyra.protos import report_pb2
 
 __all__ = ["Evidence", "PreconditionReport", "Times", "evidence_from_message"]
+
+_SERVED: Mapping[int, str] = {report_pb2.SERVED_BRIDGE: "bridge", report_pb2.SERVED_BASELINE: "baseline"}
+_SERVED_IN_WORDS = {
+    "bridge": "the trained bridge",
+    "baseline": "the preconditioner's law alone: training did not beat it",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +32,34 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class PreconditionReport:
-    """Which coordinates were used, and what their Gaussian reaches by itself."""
+    """Which coordinates were used, and what the preconditioner's law, the baseline, reaches by itself.
+
+    Numbers are None where they are not known; for `none` there are none.
+    """
 
     name: str
-    elbo: float | None
-    """ELBO of the Gaussian alone; None for `none`."""
     start: str
     """The start that won, for example `zero` or `laplace`."""
+    elbo: float | None
+    """Mean log weight of draws of that law."""
+    log_z: float | None
+    """Importance-weighted estimate of log Z from them."""
+    log_z_se: float | None
+    ess_fraction: float | None
+    k_hat: float | None
+    modes: int | None
+    """Modes that were found."""
+    components: int | None
+    """Components of the mixture that was kept."""
+
+    def __str__(self) -> str:
+        parts = [
+            ("ELBO", self.elbo, ".4f"), ("log Z", self.log_z, ".4f"), ("±", self.log_z_se, ".4f"),
+            ("ESS", self.ess_fraction, ".1%"), ("k-hat", self.k_hat, ".2f"), ("modes", self.modes, "d"),
+            ("components", self.components, "d"),
+        ]  # fmt: skip
+        known = [f"{label} {value:{form}}" for label, value, form in parts if value is not None]
+        return " · ".join([self.name, *known]).replace(" · ±", " ±")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +93,9 @@ class Evidence:
     eubo_se: float | None
     reference_log_z: float | None
     """Known log Z of the target, if any."""
+    served: str
+    """What the draws come from: `bridge`, or `baseline`, the preconditioner's law alone, which training did not beat.
+    Empty if the server does not say."""
     stored: bool
     """True for the report made once after training, False for an estimate made on request."""
 
@@ -77,6 +110,8 @@ class Evidence:
             ("ELBO", f"{self.elbo:.4f} ± {self.elbo_se:.4f}"),
             ("ESS", f"{100 * self.ess_fraction:.1f} %"),
             ("k-hat", f"{self.k_hat:.2f}"),
+            ("serves", _SERVED_IN_WORDS.get(self.served, self.served)),
+            ("baseline", str(self.precondition)),
             ("target evaluations", f"{self.target_evaluations:,}"),
             ("from", self.origin),
         ]
@@ -105,19 +140,21 @@ class Evidence:
 
 def evidence_from_message(report: report_pb2.EvidenceReport, *, stored: bool) -> Evidence:
     """The record of a wire report."""
-    special = {"times", "precondition", "warnings", "stored", "eubo", "eubo_se", "reference_log_z"}
-    plain = {field.name: getattr(report, field.name) for field in fields(Evidence) if field.name not in special}
+    special = {"times", "precondition", "warnings", "served", "stored"}
+    numbers = {field.name for field in fields(Evidence)} - special
     return Evidence(
-        **plain,
-        times=Times(**{field.name: getattr(report.times, field.name) for field in fields(Times)}),
+        **_values(report, numbers),
+        times=Times(**_values(report.times, {field.name for field in fields(Times)})),
         precondition=PreconditionReport(
-            name=report.precondition.name,
-            elbo=report.precondition.elbo if report.precondition.HasField("elbo") else None,
-            start=report.precondition.start,
+            **_values(report.precondition, {field.name for field in fields(PreconditionReport)})
         ),
         warnings=tuple(report.warnings),
-        eubo=report.eubo if report.HasField("eubo") else None,
-        eubo_se=report.eubo_se if report.HasField("eubo_se") else None,
-        reference_log_z=report.reference_log_z if report.HasField("reference_log_z") else None,
+        served=_SERVED.get(report.served, ""),
         stored=stored,
     )
+
+
+def _values(message: Message, names: Iterable[str]) -> dict[str, Any]:
+    """Fields of a message by name; None for one that may be absent and is."""
+    optional = {field.name for field in message.DESCRIPTOR.fields if field.has_presence}
+    return {name: getattr(message, name) if name not in optional or message.HasField(name) else None for name in names}

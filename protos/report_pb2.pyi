@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -17,6 +18,27 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Served:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ServedEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Served.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SERVED_UNSPECIFIED: _Served.ValueType  # 0
+    SERVED_BRIDGE: _Served.ValueType  # 1
+    """The trained bridge."""
+    SERVED_BASELINE: _Served.ValueType  # 2
+    """The preconditioner's law alone: training did not beat it."""
+
+class Served(_Served, metaclass=_ServedEnumTypeWrapper): ...
+
+SERVED_UNSPECIFIED: Served.ValueType  # 0
+SERVED_BRIDGE: Served.ValueType  # 1
+"""The trained bridge."""
+SERVED_BASELINE: Served.ValueType  # 2
+"""The preconditioner's law alone: training did not beat it."""
+Global___Served: _TypeAlias = Served  # noqa: Y015
 
 @_typing.final
 class EvidenceReport(_message.Message):
@@ -40,6 +62,7 @@ class EvidenceReport(_message.Message):
     WARNINGS_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     REFERENCE_LOG_Z_FIELD_NUMBER: _builtins.int
+    SERVED_FIELD_NUMBER: _builtins.int
     elbo: _builtins.float
     """Mean log weight, a lower bound of log Z in expectation, and its standard error."""
     elbo_se: _builtins.float
@@ -62,6 +85,8 @@ class EvidenceReport(_message.Message):
     """Seed of the fresh noise."""
     reference_log_z: _builtins.float
     """Known log Z of the target, if any."""
+    served: Global___Served.ValueType
+    """What the draws come from."""
     @_builtins.property
     def times(self) -> Global___TrainingTimes:
         """Wall time in seconds by part."""
@@ -93,10 +118,11 @@ class EvidenceReport(_message.Message):
         warnings: _abc.Iterable[_builtins.str] | None = ...,
         seed: _builtins.int = ...,
         reference_log_z: _builtins.float | None = ...,
+        served: Global___Served.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_eubo", b"_eubo", "_eubo_se", b"_eubo_se", "_reference_log_z", b"_reference_log_z", "eubo", b"eubo", "eubo_se", b"eubo_se", "precondition", b"precondition", "reference_log_z", b"reference_log_z", "times", b"times"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eubo", b"_eubo", "_eubo_se", b"_eubo_se", "_reference_log_z", b"_reference_log_z", "elbo", b"elbo", "elbo_se", b"elbo_se", "ess_fraction", b"ess_fraction", "eubo", b"eubo", "eubo_se", b"eubo_se", "k_hat", b"k_hat", "log_z", b"log_z", "log_z_se", b"log_z_se", "non_finite_paths", b"non_finite_paths", "paths", b"paths", "precondition", b"precondition", "reference_log_z", b"reference_log_z", "seed", b"seed", "target_evaluations", b"target_evaluations", "times", b"times", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eubo", b"_eubo", "_eubo_se", b"_eubo_se", "_reference_log_z", b"_reference_log_z", "elbo", b"elbo", "elbo_se", b"elbo_se", "ess_fraction", b"ess_fraction", "eubo", b"eubo", "eubo_se", b"eubo_se", "k_hat", b"k_hat", "log_z", b"log_z", "log_z_se", b"log_z_se", "non_finite_paths", b"non_finite_paths", "paths", b"paths", "precondition", b"precondition", "reference_log_z", b"reference_log_z", "seed", b"seed", "served", b"served", "target_evaluations", b"target_evaluations", "times", b"times", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__eubo: _TypeAlias = _typing.Literal["eubo"]  # noqa: Y015
     _WhichOneofArgType__eubo: _TypeAlias = _typing.Literal["_eubo", b"_eubo"]  # noqa: Y015
@@ -144,30 +170,78 @@ Global___TrainingTimes: _TypeAlias = TrainingTimes  # noqa: Y015
 
 @_typing.final
 class PreconditionReport(_message.Message):
+    """Which coordinates were used, and what the preconditioner's law reaches by itself as a proposal."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
     ELBO_FIELD_NUMBER: _builtins.int
     START_FIELD_NUMBER: _builtins.int
+    LOG_Z_FIELD_NUMBER: _builtins.int
+    LOG_Z_SE_FIELD_NUMBER: _builtins.int
+    ESS_FRACTION_FIELD_NUMBER: _builtins.int
+    K_HAT_FIELD_NUMBER: _builtins.int
+    MODES_FIELD_NUMBER: _builtins.int
+    COMPONENTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """"none", "diagonal" or "gaussian"."""
+    """A word of Precondition: "none", "diagonal", "gaussian", ..."""
     elbo: _builtins.float
-    """ELBO of the Gaussian by itself; absent for "none"."""
+    """Mean log weight of draws of that law; absent for "none". Likewise whatever follows is absent where it is unknown."""
     start: _builtins.str
     """The start that won, for example "zero" or "laplace"."""
+    log_z: _builtins.float
+    """Importance-weighted estimate of log Z and its standard error."""
+    log_z_se: _builtins.float
+    ess_fraction: _builtins.float
+    """Effective sample size over the number of draws, and Pareto shape of the largest weights."""
+    k_hat: _builtins.float
+    modes: _builtins.int
+    """Modes that were found, and components of the mixture that was kept."""
+    components: _builtins.int
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         elbo: _builtins.float | None = ...,
         start: _builtins.str = ...,
+        log_z: _builtins.float | None = ...,
+        log_z_se: _builtins.float | None = ...,
+        ess_fraction: _builtins.float | None = ...,
+        k_hat: _builtins.float | None = ...,
+        modes: _builtins.int | None = ...,
+        components: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_elbo", b"_elbo", "elbo", b"elbo"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_components", b"_components", "_elbo", b"_elbo", "_ess_fraction", b"_ess_fraction", "_k_hat", b"_k_hat", "_log_z", b"_log_z", "_log_z_se", b"_log_z_se", "_modes", b"_modes", "components", b"components", "elbo", b"elbo", "ess_fraction", b"ess_fraction", "k_hat", b"k_hat", "log_z", b"log_z", "log_z_se", b"log_z_se", "modes", b"modes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_elbo", b"_elbo", "elbo", b"elbo", "name", b"name", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_components", b"_components", "_elbo", b"_elbo", "_ess_fraction", b"_ess_fraction", "_k_hat", b"_k_hat", "_log_z", b"_log_z", "_log_z_se", b"_log_z_se", "_modes", b"_modes", "components", b"components", "elbo", b"elbo", "ess_fraction", b"ess_fraction", "k_hat", b"k_hat", "log_z", b"log_z", "log_z_se", b"log_z_se", "modes", b"modes", "name", b"name", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__components: _TypeAlias = _typing.Literal["components"]  # noqa: Y015
+    _WhichOneofArgType__components: _TypeAlias = _typing.Literal["_components", b"_components"]  # noqa: Y015
     _WhichOneofReturnType__elbo: _TypeAlias = _typing.Literal["elbo"]  # noqa: Y015
     _WhichOneofArgType__elbo: _TypeAlias = _typing.Literal["_elbo", b"_elbo"]  # noqa: Y015
+    _WhichOneofReturnType__ess_fraction: _TypeAlias = _typing.Literal["ess_fraction"]  # noqa: Y015
+    _WhichOneofArgType__ess_fraction: _TypeAlias = _typing.Literal["_ess_fraction", b"_ess_fraction"]  # noqa: Y015
+    _WhichOneofReturnType__k_hat: _TypeAlias = _typing.Literal["k_hat"]  # noqa: Y015
+    _WhichOneofArgType__k_hat: _TypeAlias = _typing.Literal["_k_hat", b"_k_hat"]  # noqa: Y015
+    _WhichOneofReturnType__log_z: _TypeAlias = _typing.Literal["log_z"]  # noqa: Y015
+    _WhichOneofArgType__log_z: _TypeAlias = _typing.Literal["_log_z", b"_log_z"]  # noqa: Y015
+    _WhichOneofReturnType__log_z_se: _TypeAlias = _typing.Literal["log_z_se"]  # noqa: Y015
+    _WhichOneofArgType__log_z_se: _TypeAlias = _typing.Literal["_log_z_se", b"_log_z_se"]  # noqa: Y015
+    _WhichOneofReturnType__modes: _TypeAlias = _typing.Literal["modes"]  # noqa: Y015
+    _WhichOneofArgType__modes: _TypeAlias = _typing.Literal["_modes", b"_modes"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__components) -> _WhichOneofReturnType__components | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__elbo) -> _WhichOneofReturnType__elbo | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ess_fraction) -> _WhichOneofReturnType__ess_fraction | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__k_hat) -> _WhichOneofReturnType__k_hat | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__log_z) -> _WhichOneofReturnType__log_z | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__log_z_se) -> _WhichOneofReturnType__log_z_se | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__modes) -> _WhichOneofReturnType__modes | None: ...
 
 Global___PreconditionReport: _TypeAlias = PreconditionReport  # noqa: Y015

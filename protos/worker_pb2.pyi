@@ -43,12 +43,15 @@ class WorkerCommand(_message.Message):
         CHECKPOINT_FOLDER_FIELD_NUMBER: _builtins.int
         SAMPLER_PATH_FIELD_NUMBER: _builtins.int
         THREADS_FIELD_NUMBER: _builtins.int
+        START_PATH_FIELD_NUMBER: _builtins.int
         target_path: _builtins.str
         checkpoint_folder: _builtins.str
         """Folder for checkpoints; the newest valid one in it is resumed."""
         sampler_path: _builtins.str
         """Where to put the finished sampler."""
         threads: _builtins.int
+        start_path: _builtins.str
+        """The sampler to go on from; empty: from scratch."""
         @_builtins.property
         def config(self) -> _training_service_pb2.TrainingConfig: ...
         def __init__(
@@ -59,10 +62,11 @@ class WorkerCommand(_message.Message):
             checkpoint_folder: _builtins.str = ...,
             sampler_path: _builtins.str = ...,
             threads: _builtins.int = ...,
+            start_path: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_folder", b"checkpoint_folder", "config", b"config", "sampler_path", b"sampler_path", "target_path", b"target_path", "threads", b"threads"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_folder", b"checkpoint_folder", "config", b"config", "sampler_path", b"sampler_path", "start_path", b"start_path", "target_path", b"target_path", "threads", b"threads"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

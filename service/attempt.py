@@ -117,6 +117,7 @@ class Attempt:
             checkpoint_folder=str(checkpoints),
             sampler_path=str(self._sampler_path()),
             threads=self._threads,
+            start_path=str(self._core.artefacts.path(self.job.start_digest)) if self.job.start else "",
         )
         return worker_pb2.WorkerCommand(id=1, train=train)
 

@@ -4,7 +4,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from gephyra.protos import program_pb2, report_pb2, sampler_service_pb2, target_service_pb2
 from gephyra.protos import training_service_pb2 as training_pb2
-from gephyra.samplers.report import Metrics, PreconditionReport, Report, Times
+from gephyra.samplers.report import Metrics, PreconditionReport, Report, Served, Times
 from gephyra.targets.program import Site
 
 from . import names
@@ -29,6 +29,9 @@ _JOB_STATES = {
     JobState.CANCELLING: training_pb2.JOB_STATE_CANCELLING, JobState.CANCELLED: training_pb2.JOB_STATE_CANCELLED,
     JobState.SUCCEEDED: training_pb2.JOB_STATE_SUCCEEDED, JobState.FAILED: training_pb2.JOB_STATE_FAILED,
 }  # fmt: skip
+_SERVED = {Served.BRIDGE: report_pb2.SERVED_BRIDGE, Served.BASELINE: report_pb2.SERVED_BASELINE}
+# Of the law that a preconditioner found; unset where it does not know.
+_BASELINE = ("elbo", "log_z", "log_z_se", "ess_fraction", "k_hat", "modes", "components")
 _MAX_LOG_CHARS = 4096
 
 
@@ -55,6 +58,8 @@ def to_job(record: JobRecord) -> training_pb2.TrainingJob:
     )  # fmt: skip
     if record.error is not None:
         job.error.CopyFrom(failure_status(record.error))
+    if record.start:
+        job.config.start = f"{names.SAMPLERS}/{record.start}"
     if record.sampler:
         job.sampler = f"{names.SAMPLERS}/{record.sampler}"
     if record.metrics is not None:
@@ -121,9 +126,11 @@ def to_report(report: Report) -> report_pb2.EvidenceReport:
             evaluate_seconds=times.evaluate_seconds, startup_seconds=times.startup_seconds,
         ),
         precondition=report_pb2.PreconditionReport(
-            name=precondition.name, elbo=precondition.elbo, start=precondition.start
+            name=precondition.name, start=precondition.start,
+            **{name: getattr(precondition, name) for name in _BASELINE},
         ),
         warnings=report.warnings, seed=report.seed, reference_log_z=report.reference_log_z,
+        served=_SERVED[report.served],
     )  # fmt: skip
 
 
@@ -138,12 +145,14 @@ def from_report(report: report_pb2.EvidenceReport) -> Report:
             times.precondition_seconds, times.train_seconds, times.evaluate_seconds, times.startup_seconds
         ),
         precondition=PreconditionReport(
-            precondition.name, precondition.elbo if precondition.HasField("elbo") else None, precondition.start
+            name=precondition.name, start=precondition.start,
+            **{name: getattr(precondition, name) for name in _BASELINE if precondition.HasField(name)},
         ),
         warnings=tuple(report.warnings),
         eubo=report.eubo if report.HasField("eubo") else None,
         eubo_se=report.eubo_se if report.HasField("eubo_se") else None,
         reference_log_z=report.reference_log_z if report.HasField("reference_log_z") else None,
+        served=next(word for word, number in _SERVED.items() if number == report.served),
     )  # fmt: skip
 
 

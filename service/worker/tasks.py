@@ -58,10 +58,12 @@ def train(command: _Command.Train, call: Call) -> None:
     """Train a sampler, from the newest checkpoint if there is one, and write it to the path given."""
     settings = from_config(command.config)
     target = call.workbench.target(command.target_path)
+    start = call.workbench.sampler(command.start_path, command.target_path) if command.start_path else None
     try:
         sampler = session.train(
             target,
             settings,
+            start=start,
             on_metrics=_metrics_sender(call),
             on_checkpoint=lambda step: call.send(_Event(checkpoint=training_service_pb2.CheckpointSaved(step=step))),
             should_stop=call.should_stop,

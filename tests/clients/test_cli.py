@@ -9,7 +9,6 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from gephyra.clients import errors
@@ -22,7 +21,6 @@ from gephyra.protos import (
     target_service_pb2,
     training_service_pb2,
 )
-from gephyra.samplers.settings import TrainingSettings
 from tests.clients.fake import FakeServer, refuse
 from tests.clients.test_draws_stream import honest
 
@@ -209,10 +207,3 @@ def test_without_typer_it_prints_the_line_to_install_it_and_exits_with_2() -> No
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 2
     assert "pip install 'gephyra[cli]'" in result.stderr
-
-
-@pytest.mark.parametrize("field", ["steps", "batch_size", "width", "learning_rate"])
-def test_the_defaults_that_help_tells_are_the_servers(field: str) -> None:
-    option = "--" + field.replace("_", "-")
-    parameter = next(p for p in typer.main.get_command(app).commands["train"].params if option in p.opts)  # type: ignore[attr-defined]
-    assert parameter.help.endswith(f"{getattr(TrainingSettings(), field)} if not given.")

@@ -127,6 +127,24 @@ def test_evidence_says_where_it_comes_from_and_escapes_what_it_shows() -> None:
     assert (stored.eubo, stored.reference_log_z, stored.precondition.elbo) == (None, None, None)
 
 
+def test_evidence_tells_what_the_baseline_reaches_and_what_is_served() -> None:
+    baseline = report_pb2.PreconditionReport(
+        name="annealed", elbo=-2.0, log_z=-1.1, log_z_se=0.2, ess_fraction=0.25, k_hat=0.4, modes=3, components=2
+    )
+    report = report_pb2.EvidenceReport(precondition=baseline, served=report_pb2.SERVED_BASELINE)
+    evidence = evidence_from_message(report, stored=True)
+    line = "annealed · ELBO -2.0000 · log Z -1.1000 ± 0.2000 · ESS 25.0% · k-hat 0.40 · modes 3 · components 2"
+    assert f"baseline: {line}" in str(evidence)
+    assert "serves: the preconditioner's law alone" in str(evidence)
+    assert evidence.served == evidence.to_json()["served"] == "baseline"
+    assert evidence.to_json()["precondition"]["ess_fraction"] == 0.25
+    bare = make_evidence()
+    assert (bare.served, str(replace(bare.precondition, name="none"))) == ("", "none")
+    assert bare.precondition.modes is None
+    served = report_pb2.EvidenceReport(served=report_pb2.SERVED_BRIDGE)
+    assert "serves: the trained bridge" in str(evidence_from_message(served, stored=True))
+
+
 def test_a_notebook_shows_draws_as_a_table() -> None:
     html = make_draws([0.0, -1.0])._repr_html_()
     assert "samplers/a" in html

@@ -11,7 +11,7 @@ from gephyra.service.tensors import to_tensor
 METRICS = Metrics("train", 3, 1.5, 0.5, float("nan"), -1.0, float("-inf"), 0.25, 10.0, 12, 0)
 REPORT = Report(
     -1.0, 0.1, -0.9, 0.2, 0.5, float("nan"), 16, 2**63, 1, 99, Times(1.0, 2.0, 3.0, 4.0),
-    PreconditionReport("gaussian", -2.0, "zero"), ("a warning",), eubo=-0.5, eubo_se=0.1,
+    PreconditionReport("annealed", -2.0, "zero", -1.1, 0.3, 0.4, 0.6, 3, 2), ("a warning",), eubo=-0.5, eubo_se=0.1,
 )  # fmt: skip
 
 
