@@ -42,7 +42,7 @@ def simulate_backward(bridge: Bridge, target: Target, end: Tensor, noise: Tensor
     """
     state, order = bridge.end(end, noise[0]), range(bridge.steps - 1, -1, -1)
     back = _walk(bridge, bridge.backward_chain(), order, target, state, noise[1:])
-    return Path(back.state.flip(0), back.score.flip(0), target.log_density(end))
+    return Path(back.state.flip(0), back.score.flip(0), back.log_densities.flip(0))
 
 
 def _evaluator(bridge: Bridge, target: Target) -> Evaluate:
@@ -56,13 +56,10 @@ def _evaluator(bridge: Bridge, target: Target) -> Evaluate:
 
 
 def _walk(bridge: Bridge, chain: Chain, order: Iterable[int], target: Target, state: Tensor, noise: Tensor) -> Path:
-    """Follow `chain` from `state` through the transitions in `order`; the log density is that of the last point."""
+    """Follow `chain` from `state` through the transitions in `order`."""
     evaluate = _evaluator(bridge, target)
-    node = evaluate(state)
-    states, scores = [node.state], [node.score]
+    nodes = [evaluate(state)]
     rows = noise.reshape(bridge.steps, bridge.step_rows, *noise.shape[1:])
     for n, step_noise in zip(order, rows, strict=True):
-        node = chain(n, node, step_noise, evaluate)
-        states.append(node.state)
-        scores.append(node.score)
-    return Path(torch.stack(states), torch.stack(scores), node.log_density)
+        nodes.append(chain(n, nodes[-1], step_noise, evaluate))
+    return Path.of(nodes)

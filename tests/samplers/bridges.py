@@ -49,9 +49,6 @@ class OneStepBridge(Bridge):
     def start_log_density(self, state: Tensor) -> Tensor:
         return GaussianKernel(torch.zeros_like(state), torch.ones_like(state)).log_density(state)
 
-    def prior_score(self, x: Tensor) -> Tensor:
-        return -x
-
     def forward_chain(self) -> Chain:
         return self._chain(self.a)
 
