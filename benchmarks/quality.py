@@ -50,7 +50,9 @@ class Row:
     warnings: tuple[str, ...]
 
 
-_HEAD = f"{'target':13} {'seed':>4} {'ELBO':>9} {'log Z':>17} {'error':>7} {'ESS':>6} {'k-hat':>6} {'baseline':>9} served"
+_HEAD = (
+    f"{'target':13} {'seed':>4} {'ELBO':>9} {'log Z':>17} {'error':>7} {'ESS':>6} {'k-hat':>6} {'baseline':>9} served"
+)
 
 
 def run(name: str, seed: int, options: argparse.Namespace) -> Row:

@@ -56,9 +56,7 @@ class PathWeights(NamedTuple):
     def select(self, kept: Tensor) -> "PathWeights":
         """The paths that a mask picks."""
         forward, backward = self.forward[:, kept], self.backward[:, kept]
-        return PathWeights(
-            self.log_weight[kept], forward, backward, self.start[kept], self.end[kept], self.index[kept]
-        )
+        return PathWeights(self.log_weight[kept], forward, backward, self.start[kept], self.end[kept], self.index[kept])
 
 
 def spans(bridge: Bridge, path: Path, chunk_floats: int = _CHUNK_FLOATS) -> Iterator[tuple[int, int]]:
