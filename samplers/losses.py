@@ -5,6 +5,8 @@ With W = -log w, log q = log p_0(z_0) + sum log F_n and log p = sum log B_n (sam
     reverse KL, log-derivative:    mean( sg(W - mean W) N/(N-1) log q ) - mean( log p ) + mean( log q_shared )
     log variance / 2:              mean( sg(W - mean W) N/(N-1) (log q - log p) )
     trajectory balance:            mean( (log Z + W)^2 ) / 2, log Z learned
+    forward KL, backward paths:    mean( sg(mean W - W) N/(N-1) log p ) + mean( log p ) - mean( log q )
+    trust region, stored paths:    mean( sg(r - mean r) N/(N-1) log q ) - t mean( log p ),  r = log q / q_i + t W_i
 
 Each is an inner product of constants with log densities, so that sums over n can be differentiated in chunks. N/(N-1)
 turns the batch mean into the leave-one-out mean. `log_q_shared` has zero expected gradient and cancels most of the
@@ -20,8 +22,8 @@ from torch import Tensor
 from .weigh import PathWeights
 
 __all__ = [
-    "DetachedLoss", "PathCoefficients", "log_variance", "reverse_kl_log_derivative", "reverse_kl_reward_to_go",
-    "trajectory_balance",
+    "DetachedLoss", "PathCoefficients", "forward_kl", "log_variance", "reverse_kl_log_derivative",
+    "reverse_kl_reward_to_go", "trajectory_balance", "trust_region_log_variance",
 ]  # fmt: skip
 
 
@@ -76,6 +78,24 @@ def trajectory_balance(log_z: Tensor) -> DetachedLoss:
         return PathCoefficients(residual, residual, -residual, torch.zeros_like(residual))
 
     return loss
+
+
+def forward_kl(weights: PathWeights) -> PathCoefficients:
+    """KL(P || Q) for backward paths from the target, with the leave-one-out mean (`objectives/forward.py`)."""
+    advantage, share = _advantage(weights.log_weight), _shares(weights)
+    return PathCoefficients(-share, -share, advantage + share, torch.zeros_like(share))
+
+
+def trust_region_log_variance(weights: PathWeights, aim: Tensor, temper: float) -> PathCoefficients:
+    """Half the variance of log q - aim, and t times the likelihood of the backward kernels (`objectives/trust.py`).
+
+    Args:
+        weights: Of stored paths under the bridge as it is now.
+        aim: log q_i + t log w of the same paths when they were drawn, `(batch,)`.
+        temper: t.
+    """
+    advantage, share = _advantage(weights.log_q - aim), _shares(weights)
+    return PathCoefficients(advantage, advantage, -temper * share, torch.zeros_like(share))
 
 
 def _shares(weights: PathWeights) -> Tensor:

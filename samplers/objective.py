@@ -52,8 +52,8 @@ class Objective(nn.Module, ABC):
         """What the next gradient depends on beside parameters, for a checkpoint."""
         return {}
 
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Go on from what `tensors` returned."""
+    def restore(self, tensors: dict[str, Tensor], target: Target) -> None:
+        """Go on from what `tensors` returned; `target` is there to draw again what was not worth storing."""
 
 
 def descend(bridge: Bridge, path: Path, loss: DetachedLoss) -> PathWeights:
@@ -62,8 +62,8 @@ def descend(bridge: Bridge, path: Path, loss: DetachedLoss) -> PathWeights:
     if len(chunks) == 1:
         # One chunk: the graph that gives the weights is the graph of the surrogate.
         increments, start = bridge.increments(path, *chunks[0]), bridge.start_log_density(path.state[0])
-        ratio = (increments.backward - increments.forward).detach()
-        weights = PathWeights.of(ratio, start.detach(), path.log_density.double())
+        forward, backward = increments.forward.detach(), increments.backward.detach()
+        weights = PathWeights.of(forward, backward, start.detach(), path.log_density.double())
         if bool(weights.log_weight.isfinite().all()):
             coefficients = loss(weights)
             _backward([*_inner(coefficients, increments, slice(None)), coefficients.start @ start])

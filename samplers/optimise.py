@@ -24,7 +24,7 @@ _CLIP_NORM = 1.0
 # The cosine ends here, as a share of the peak: the last steps still average over noise.
 _FINAL_RATE = 0.02
 # A learned log Z moves by nats while networks move by hundredths.
-_OBJECTIVE_RATE = 20.0
+_LOG_Z_RATE = 20.0
 
 
 class Optimiser:
@@ -79,12 +79,15 @@ class Optimiser:
             parts["average"] = {"flat": self._average}
         return {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
 
-    def restore(self, tensors: dict[str, Tensor], step: int) -> None:
-        """Go on from what `tensors` returned after `step` steps. Raises ValueError for tensors of another bridge."""
+    def restore(self, tensors: dict[str, Tensor], step: int, target: Target) -> None:
+        """Go on from what `tensors` returned after `step` steps on `target`.
+
+        Raises ValueError for tensors of another bridge.
+        """
         load_bridge(self.bridge, tensors)
         self._adam.restore(_part(tensors, "adam"))
         self._objective.load_state_dict(_part(tensors, "objective"))
-        self._objective.restore(_part(tensors, "memory"))
+        self._objective.restore(_part(tensors, "memory"), target)
         if self._average is not None:
             self._average = tensors["average.flat"].clone()
         self.step = step
@@ -122,7 +125,7 @@ def _rate(name: str, learn: Learn) -> float:
         "bridge.annealing.": learn.annealing_rate,
         "bridge.diffusion.raw_time": learn.time_rate,
         "bridge.diffusion.": learn.diffusion_rate,
-        "objective.": _OBJECTIVE_RATE,
+        "objective.log_z": _LOG_Z_RATE,
     }
     return next((rate for prefix, rate in rates.items() if name.startswith(prefix)), 1.0)
 

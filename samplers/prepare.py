@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from gephyra.targets.base import Target
 
@@ -31,6 +32,8 @@ class Prepared(NamedTuple):
     report: PreconditionReport
     seconds: float
     """Of preconditioning."""
+    draws: Tensor | None = None
+    """Draws of the target in the coordinates, `count x dim`, as far as an earlier stage has any."""
 
 
 def prepare(target: Target, settings: TrainingSettings, spent: Callable[[], float]) -> Prepared:

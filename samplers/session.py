@@ -19,12 +19,15 @@ from .evaluate import BLOCK_SIZE
 from .finish import finish
 from .goal import CoolDown
 from .objectives import OBJECTIVES
+from .objectives.inputs import ObjectiveInputs
 from .optimise import Optimiser, load_bridge
 from .place import device_of
 from .precondition import PRECONDITION_BATCH
 from .prepare import Prepared, check_start, new_bridge, prepare
+from .random import torch_generator
 from .report import Metrics, PreconditionReport, Served, Times
 from .sampler import Sampler, pack_coordinates, unpack_coordinates
+from .samples import drawing, resampled
 from .settings import TrainingSettings
 from .watch import Watch
 
@@ -85,8 +88,8 @@ def train(
 
     Raises:
         StopTraining: `should_stop` said so.
-        TrainingFailed: The target was not finite where the sampler looked, there is no such device, or `start` does
-            not fit the settings.
+        TrainingFailed: The target was not finite where the sampler looked, there is no such device, `start` does not
+            fit the settings, or there are no draws for a loss that learns from draws.
     """
     try:
         device_of(settings.device)
@@ -137,7 +140,10 @@ class _Run:
 
     def go_on(self, start: Sampler) -> Prepared:
         """Start from the coordinates of an earlier sampler, and its parameters if it serves a bridge."""
-        prepared = Prepared(start.coordinates, start.components, start.report.precondition, 0.0)
+        view, draws = start.coordinates.view(self._counted), None
+        if self._settings.loss.from_draws:
+            draws = resampled(start.bridge, view, self._settings.seed)
+        prepared = Prepared(start.coordinates, start.components, start.report.precondition, 0.0, draws)
         self._optimiser = self._new_optimiser(prepared)
         if start.report.served is Served.BRIDGE:
             parameters = {f"bridge.{name}": value for name, value in start.bridge.state_dict().items()}
@@ -150,10 +156,11 @@ class _Run:
         record = stored.record
         coordinates, components = unpack_coordinates(stored.tensors)
         report = PreconditionReport(**record["precondition"])
-        self._optimiser = self._new_optimiser(
-            prepared := Prepared(coordinates, components, report, record["precondition_seconds"])
-        )
-        self._optimiser.restore(stored.tensors, stored.step)
+        draws = stored.tensors.get("prepared.draws")
+        prepared = Prepared(coordinates, components, report, record["precondition_seconds"], draws)
+        self._optimiser = self._new_optimiser(prepared)
+        # Evaluations that only repeat what was counted before are not counted again.
+        self._optimiser.restore(stored.tensors, stored.step, coordinates.view(self._counted))
         self._spent, self._origin = record["seconds"], self._hooks.clock()
         self._counted.evaluations, self._watch.non_finite = record["target_evaluations"], record["non_finite_paths"]
         self._cool_down.restore(record.get("cool_down"))
@@ -208,8 +215,15 @@ class _Run:
         return prepared
 
     def _new_optimiser(self, prepared: Prepared) -> Optimiser:
-        bridge = new_bridge(self._target.dim, self._settings, prepared.components)
-        return Optimiser(bridge, OBJECTIVES[self._settings.loss](self._settings), self._settings)
+        settings = self._settings
+        bridge = new_bridge(self._target.dim, settings, prepared.components)
+        draw = drawing(prepared.coordinates.view(self._target), prepared.draws) if settings.loss.from_draws else None
+        generator = torch_generator("objective", settings.seed)
+        try:
+            objective = OBJECTIVES[settings.loss](ObjectiveInputs(settings, bridge, generator, draw))
+        except ValueError as error:
+            raise TrainingFailed("NO_SAMPLES", str(error)) from error
+        return Optimiser(bridge, objective.to(device_of(settings.device)), settings)
 
     def _precondition_spent(self) -> float:
         if self._hooks.should_stop():
@@ -245,5 +259,7 @@ class _Run:
         step = self._optimiser.step
         tensors = self._optimiser.tensors() | self._watch.tensors()
         tensors |= pack_coordinates(prepared.coordinates, prepared.components)
+        if prepared.draws is not None:
+            tensors["prepared.draws"] = prepared.draws
         write_checkpoint(self._folder, Checkpoint(step, tensors, record))
         self._hooks.on_checkpoint(step)

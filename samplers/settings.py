@@ -57,6 +57,11 @@ class Loss(StrEnum):
         """True if the gradient goes through the simulation."""
         return self in {Loss.RKL_R, Loss.RKL_STL}
 
+    @property
+    def from_draws(self) -> bool:
+        """True if it learns from draws of the target."""
+        return self is Loss.FKL
+
 
 class Precondition(StrEnum):
     """The coordinates it is trained in."""

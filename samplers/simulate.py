@@ -42,7 +42,7 @@ def simulate_backward(bridge: Bridge, target: Target, end: Tensor, noise: Tensor
     """
     state, order = bridge.end(end, noise[0]), range(bridge.steps - 1, -1, -1)
     back = _walk(bridge, bridge.backward_chain(), order, target, state, noise[1:])
-    return Path(back.state.flip(0), back.score.flip(0), target.log_density(end))
+    return Path(back.state.flip(0), back.score.flip(0), back.log_densities.flip(0))
 
 
 def evaluator(bridge: Bridge, target: Target) -> Evaluate:
@@ -75,7 +75,4 @@ def _walk(bridge: Bridge, chain: Chain, order: Sequence[int], target: Target, st
     """Follow `chain` from `state` through the transitions in `order`; the log density is that of the last point."""
     evaluate = evaluator(bridge, target)
     start = evaluate(state)
-    nodes = [start, *walk(chain, order, evaluate, start, noise)]
-    return Path(
-        torch.stack([node.state for node in nodes]), torch.stack([node.score for node in nodes]), nodes[-1].log_density
-    )
+    return Path.of([start, *walk(chain, order, evaluate, start, noise)])

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .bridge import Bridge
+from .bridge import Bridge, Increments
 from .path import Path
 
 __all__ = ["PathWeights", "log_weights", "path_weights", "spans"]
@@ -25,22 +25,38 @@ class PathWeights(NamedTuple):
 
     log_weight: Tensor
     """`(batch,)`; -inf where anything on the path was not finite."""
-    increments: Tensor
-    """log B_n - log F_n, `steps x batch`."""
+    forward: Tensor
+    """log F_n, `steps x batch`."""
+    backward: Tensor
+    """log B_n, `steps x batch`."""
     start: Tensor
     """log p_0(z_0), `(batch,)`."""
     end: Tensor
     """log gamma(x_N), `(batch,)`."""
+    index: Tensor
+    """Which paths of the batch these are, `(batch,)`: a loss may know more of them."""
 
     @classmethod
-    def of(cls, increments: Tensor, start: Tensor, end: Tensor) -> "PathWeights":
+    def of(cls, forward: Tensor, backward: Tensor, start: Tensor, end: Tensor) -> "PathWeights":
         """Put the parts together."""
-        log_weight = end - start + increments.sum(0)
-        return cls(torch.where(log_weight.isfinite(), log_weight, -torch.inf), increments, start, end)
+        log_weight = end - start + (backward - forward).sum(0)
+        log_weight = torch.where(log_weight.isfinite(), log_weight, -torch.inf)
+        return cls(log_weight, forward, backward, start, end, torch.arange(end.shape[0], device=end.device))
+
+    @property
+    def increments(self) -> Tensor:
+        """log B_n - log F_n, `steps x batch`."""
+        return self.backward - self.forward
+
+    @property
+    def log_q(self) -> Tensor:
+        """log p_0 + sum log F_n, `(batch,)`."""
+        return self.start + self.forward.sum(0)
 
     def select(self, kept: Tensor) -> "PathWeights":
         """The paths that a mask picks."""
-        return PathWeights(self.log_weight[kept], self.increments[:, kept], self.start[kept], self.end[kept])
+        forward, backward = self.forward[:, kept], self.backward[:, kept]
+        return PathWeights(self.log_weight[kept], forward, backward, self.start[kept], self.end[kept], self.index[kept])
 
 
 def spans(bridge: Bridge, path: Path, chunk_floats: int = _CHUNK_FLOATS) -> Iterator[tuple[int, int]]:
@@ -55,11 +71,11 @@ def spans(bridge: Bridge, path: Path, chunk_floats: int = _CHUNK_FLOATS) -> Iter
 def path_weights(bridge: Bridge, path: Path) -> PathWeights:
     """The log weights of stored paths, in parts."""
     start = bridge.start_log_density(path.state[0])
-    rows = [start.new_zeros(0, start.shape[0])]
-    for first, last in spans(bridge, path):
-        increments = bridge.increments(path, first, last)
-        rows.append(increments.backward - increments.forward)
-    return PathWeights.of(torch.cat(rows), start, path.log_density.double())
+    none = start.new_zeros(0, start.shape[0])
+    parts = [Increments(none, none, none)]
+    parts += [bridge.increments(path, first, last) for first, last in spans(bridge, path)]
+    forward, backward = torch.cat([part.forward for part in parts]), torch.cat([part.backward for part in parts])
+    return PathWeights.of(forward, backward, start, path.log_density.double())
 
 
 def log_weights(bridge: Bridge, path: Path) -> Tensor:

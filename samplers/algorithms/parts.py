@@ -56,9 +56,7 @@ class Ingredients(NamedTuple):
         """Friction and steps for a momentum, over steps that shrink towards the target."""
         learn, steps = self.settings.learn, self.settings.steps
         time = _INITIAL_TIME * self._scale()
-        return Motion(
-            self.dim, steps, time, _INITIAL_FRICTION, learned=learn.diffusion, learned_time=learn.time
-        )
+        return Motion(self.dim, steps, time, _INITIAL_FRICTION, learned=learn.diffusion, learned_time=learn.time)
 
     def momentum_control(self, gate: float = 0.0) -> Control:
         """A new control of states with a momentum; it starts as `gate` times the annealed score."""

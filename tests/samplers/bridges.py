@@ -11,10 +11,14 @@ from gephyra.samplers.bridge import Bridge, Chain, Evaluate, Increments
 from gephyra.samplers.components import Components
 from gephyra.samplers.kernel import GaussianKernel
 from gephyra.samplers.noise import NoiseSource
+from gephyra.samplers.objective import Objective
+from gephyra.samplers.objectives import OBJECTIVES
+from gephyra.samplers.objectives.inputs import ObjectiveInputs
 from gephyra.samplers.path import Node, Path
 from gephyra.samplers.random import torch_generator
-from gephyra.samplers.settings import Learn, Method, TrainingSettings
-from gephyra.targets.base import AutogradTarget
+from gephyra.samplers.samples import drawing
+from gephyra.samplers.settings import Learn, Loss, Method, TrainingSettings
+from gephyra.targets.base import AutogradTarget, Target
 
 
 class GivenNoise(NoiseSource):
@@ -48,9 +52,6 @@ class OneStepBridge(Bridge):
 
     def start_log_density(self, state: Tensor) -> Tensor:
         return GaussianKernel(torch.zeros_like(state), torch.ones_like(state)).log_density(state)
-
-    def prior_score(self, x: Tensor) -> Tensor:
-        return -x
 
     def forward_chain(self) -> Chain:
         return self._chain(self.a)
@@ -86,6 +87,9 @@ class UnnormalisedNormal(AutogradTarget):
     def _log_density(self, x: Tensor) -> Tensor:
         return -0.5 * ((x - self.m) / self.tau).square().sum(-1)
 
+    def sample(self, count: int, generator: torch.Generator) -> Tensor | None:
+        return self.m + self.tau * torch.randn(count, self.dim, generator=generator, dtype=torch.float64)
+
 
 def random_bridge(
     method: Method,
@@ -112,3 +116,12 @@ def random_bridge(
             elif name == "diffusion.log_sigma" and sigma is not None:
                 parameter.fill_(math.log(sigma))
     return bridge
+
+
+def objective_of(
+    bridge: Bridge, loss: Loss, target: Target | None = None, batch: int = 32, *, reward_to_go: bool = False
+) -> Objective:
+    """A new objective for a bridge; exact draws are those of `target`."""
+    settings = TrainingSettings(loss=loss, batch_size=batch, width=8, reward_to_go=reward_to_go)
+    draw = None if target is None else drawing(target, None)
+    return OBJECTIVES[loss](ObjectiveInputs(settings, bridge, torch_generator("tests/objective", 0), draw))

@@ -79,9 +79,9 @@ def test_score_is_the_gradient_at_its_start(full: bool) -> None:
     prior = mixture(full, False)
     x = torch.tensor([[0.1, -0.3], [-2.0, 0.7], [4.0, -5.0]], requires_grad=True)
     (gradient,) = torch.autograd.grad(prior.log_density(x).sum(), x)
-    assert torch.allclose(prior.score(x), gradient, rtol=1e-4, atol=1e-5)
+    assert torch.allclose(prior.scorer()(x), gradient, rtol=1e-4, atol=1e-5)
     rows = torch.stack([x, 2 * x])
-    assert torch.equal(prior.score(rows)[0], prior.score(x))
+    assert torch.equal(prior.scorer()(rows)[0], prior.scorer()(x))
 
 
 @FULL

@@ -17,6 +17,7 @@ from gephyra.samplers.sampler import Sampler
 from gephyra.samplers.session import StopTraining, TrainingFailed, train
 from gephyra.samplers.settings import Budget, Goal, Loss, Method, Precision, Precondition
 from gephyra.targets.gaussian import Gaussian, GaussianMixture
+from tests.samplers.bridges import objective_of
 from tests.samplers.test_session import TARGET, draws, settings
 
 TWO_MODES = GaussianMixture([[-1.5, 0.0], [1.5, 0.5]], [[0.6, 0.6], [0.6, 0.6]], [0.4, 0.6])
@@ -60,7 +61,7 @@ def test_recent_paths_are_kept_over_a_resume(tmp_path: Path) -> None:
 def test_the_average_is_that_of_the_parameters() -> None:
     chosen = settings(ema=0.6)
     bridge = build(Ingredients(2, chosen, torch_generator("init", 0)))
-    optimiser = Optimiser(bridge, OBJECTIVES[chosen.loss](chosen), chosen)
+    optimiser = Optimiser(bridge, objective_of(bridge, chosen.loss), chosen)
     average = {name: p.detach().clone() for name, p in bridge.named_parameters()}
     for step in range(8):
         optimiser.advance(TARGET, step / 8)

@@ -13,7 +13,6 @@ import torch
 from gephyra.samplers.algorithms import BUILDERS
 from gephyra.samplers.bridge import Bridge
 from gephyra.samplers.evaluate import block
-from gephyra.samplers.objectives import OBJECTIVES
 from gephyra.samplers.optimise import Optimiser
 from gephyra.samplers.random import normal_noise, torch_generator
 from gephyra.samplers.settings import Budget, Loss, Method, TrainingSettings
@@ -22,7 +21,7 @@ from gephyra.samplers.weigh import log_weights
 from gephyra.targets.base import Target
 from gephyra.targets.gaussian import Gaussian, GaussianMixture
 from gephyra.targets.wells import ManyWell
-from tests.samplers.bridges import random_bridge
+from tests.samplers.bridges import objective_of, random_bridge
 from tests.statistics import assert_mean_equals, standard_errors
 
 PATHS = 2**14
@@ -65,7 +64,7 @@ def trained(bridge: Bridge, target: Target, method: Method) -> Bridge:
     settings = TrainingSettings(
         method=method, budget=Budget(iterations=30), batch_size=128, steps=bridge.steps, width=8
     )
-    optimiser = Optimiser(bridge, OBJECTIVES[Loss.RKL_LD](settings), settings)
+    optimiser = Optimiser(bridge, objective_of(bridge, Loss.RKL_LD), settings)
     for step in range(30):
         optimiser.advance(target, step / 30)
     return bridge

@@ -82,9 +82,6 @@ class Miscounted(Bridge):
     def start_log_density(self, state: Tensor) -> Tensor:
         return self._inner.start_log_density(state)
 
-    def prior_score(self, x: Tensor) -> Tensor:
-        return self._inner.prior_score(x)
-
     def forward_chain(self) -> Chain:
         return self._inner.forward_chain()
 
