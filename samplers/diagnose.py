@@ -5,7 +5,7 @@ import math
 from .pareto import k_hat_limit
 from .report import EuboSource, Report, Served
 
-__all__ = ["diagnose"]
+__all__ = ["diagnose", "sides_disagree"]
 
 _ESS_LIMIT = 0.05
 # A known log Z further away than this many standard errors contradicts the estimate.
@@ -74,14 +74,19 @@ def _reference(report: Report) -> str:
     )
 
 
-def _two_sides(report: Report) -> str:
+def sides_disagree(report: Report) -> bool:
+    """Whether paths back from exact draws of the target say more than chance does that log Z is higher."""
     forward, error = report.log_z_forward, report.log_z_forward_se
     if report.eubo_source is not EuboSource.EXACT or forward is None or error is None:
-        return ""
-    if forward - report.log_z <= _CONTRADICTION * math.hypot(error, report.log_z_se):
+        return False
+    return forward - report.log_z > _CONTRADICTION * math.hypot(error, report.log_z_se)
+
+
+def _two_sides(report: Report) -> str:
+    if not sides_disagree(report):
         return ""
     return (
-        f"paths back from exact draws of the target put log Z at {forward:.3f} +- {error:.3f}, paths forward at "
+        f"paths back from exact draws of the target put log Z at {report.log_z_forward:.3f}, paths forward at "
         f"{report.log_z:.3f} +- {report.log_z_se:.3f}: the sampler does not reach all of the target."
     )
 

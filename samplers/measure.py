@@ -8,7 +8,7 @@ from .bridge import Bridge
 from .components import Components
 from .coordinates import Coordinates
 from .counted import CountedTarget
-from .diagnose import diagnose
+from .diagnose import diagnose, sides_disagree
 from .estimate import estimate
 from .evaluate import BLOCK_SIZE, Fresh, Pool, simulate_fresh
 from .modes import modes_drawn
@@ -67,7 +67,7 @@ def measure(
         ValueError: Where fewer than two paths had positive weight.
     """
     bridge, components = candidate.bridge, candidate.components
-    view, upper_paths = candidate.coordinates.view(target), min(paths, UPPER_PATHS)
+    view, upper_paths = candidate.coordinates.view(target), _upper_paths(paths)
     exact = exact_pool(view, upper_paths, seed)
     progress = _Progress(_blocks(paths) + (1 if exact else 2) * _blocks(upper_paths), tell)
     fresh = simulate_fresh(bridge, view, components, stream, seed, paths, upper_paths, progress.block)
@@ -92,7 +92,22 @@ def measure(
         modes_seen=None if components is None else components.mean.shape[0],
         modes_drawn=_modes_drawn(fresh, components),
     )
+    report = _reconciled(report)
     return replace(report, warnings=(*diagnose(report), *facts.caveats))
+
+
+def _upper_paths(paths: int) -> int:
+    """A quarter of the forward paths, but a block at least, where there are so many."""
+    return min(UPPER_PATHS, max(paths // 4, min(paths, BLOCK_SIZE)))
+
+
+def _reconciled(report: Report) -> Report:
+    """The interval reaches up to what exact draws say where they contradict it, and is no longer claimed."""
+    forward, error = report.log_z_forward, report.log_z_forward_se
+    if forward is None or error is None or not sides_disagree(report):
+        return report
+    high = None if report.log_z_high is None else max(report.log_z_high, forward + 2.0 * error)
+    return replace(report, log_z_high=high, interval_holds=False)
 
 
 def _blocks(paths: int) -> int:
