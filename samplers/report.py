@@ -39,21 +39,21 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class PreconditionReport:
-    """Which coordinates were used, and what the preconditioner's law reaches by itself; None: not known."""
+    """Which coordinates were used, and what their Gaussian or mixture reaches by itself as an importance proposal."""
 
     name: str
     elbo: float | None = None
-    """Mean log weight of draws of that law; None for `none`."""
+    """ELBO of the Gaussian or mixture alone; None for `none`, like the estimates below."""
     start: str = ""
-    """The start that won, for example `zero` or `laplace`."""
+    """The start that won: `zero`, `laplace` or `particles`."""
     log_z: float | None = None
     log_z_se: float | None = None
     ess_fraction: float | None = None
     k_hat: float | None = None
-    modes: int | None = None
-    """Modes that were found."""
-    components: int | None = None
-    """Components of the mixture that was kept."""
+    modes: int = 0
+    """Modes of the target that were seen; 0 where nobody looked."""
+    components: int = 0
+    """Gaussians in the prior; 0 for `none`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ def test_what_was_asked_for_is_what_was_done(first: sampler_service_pb2.Sampler)
     assert {name: getattr(first.config, name) for name in asked} == asked
     assert first.report.served in report_pb2.Served.values()
     assert first.report.served != report_pb2.SERVED_UNSPECIFIED
-    # None to compare with: coordinates were not sought.
+    # Nothing to compare with: coordinates were not sought.
     assert not first.report.precondition.HasField("elbo")
 
 
