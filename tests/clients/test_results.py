@@ -146,12 +146,11 @@ def test_evidence_tells_what_the_baseline_reaches_and_what_is_served() -> None:
 
 
 def test_evidence_shows_both_sides_and_what_is_claimed() -> None:
-    sides = {"eubo": -0.5, "eubo_se": 0.1, "log_z_forward": -0.75, "log_z_forward_se": 0.05}
-    interval = {"log_z_low": -1.25, "log_z_high": -0.75, "modes_seen": 4, "modes_drawn": 3}
     polish = report_pb2.PolishReport(draws=64, steps=10, mala_acceptance=0.6)
     report = report_pb2.EvidenceReport(
-        **sides, **interval, polish=polish, eubo_source=report_pb2.EUBO_SOURCE_POLISHED, interval_holds=True
-    )
+        eubo=-0.5, eubo_se=0.1, eubo_source=report_pb2.EUBO_SOURCE_POLISHED, polish=polish, log_z_forward=-0.75,
+        log_z_forward_se=0.05, log_z_low=-1.25, log_z_high=-0.75, interval_holds=True, modes_seen=4, modes_drawn=3,
+    )  # fmt: skip
     shown = str(evidence := evidence_from_message(report, stored=True))
     for line in (
         "95 % interval: -1.2500 to -0.7500\n", "EUBO: -0.5000 ± 0.1000, from polished draws\n",
