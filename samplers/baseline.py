@@ -30,9 +30,6 @@ class PriorBridge(Bridge):
     def start_log_density(self, state: Tensor) -> Tensor:
         return self.prior.log_density(state)
 
-    def prior_score(self, x: Tensor) -> Tensor:
-        return self.prior.score(x)
-
     def forward_chain(self) -> Chain:
         return _no_transition
 

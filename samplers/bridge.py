@@ -72,10 +72,6 @@ class Bridge(nn.Module, ABC):
         """log p_0 at states `batch x state_dim`, `(batch,)` in float64."""
 
     @abstractmethod
-    def prior_score(self, x: Tensor) -> Tensor:
-        """Gradient of the prior's log density at points `... x dim`."""
-
-    @abstractmethod
     def forward_chain(self) -> Chain:
         """The forward kernels; whatever does not depend on the points is computed once, here."""
 
@@ -85,7 +81,7 @@ class Bridge(nn.Module, ABC):
 
     @abstractmethod
     def end(self, x: Tensor, noise: Tensor) -> Tensor:
-        """States z_N at points x, `batch x dim`, with a fresh momentum from `noise`, `batch x dim`, where there is one."""
+        """States z_N at points x, `batch x dim`; a momentum is drawn from `noise`, `batch x dim`."""
 
     @abstractmethod
     def increments(self, path: Path, first: int, last: int) -> Increments:

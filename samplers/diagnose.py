@@ -93,8 +93,8 @@ def _upper_side(report: Report) -> str:
     if eubo + _CONTRADICTION * math.hypot(error, report.log_z_se) >= report.log_z:
         return ""
     return (
-        f"the EUBO {eubo:.3f} lies below log Z {report.log_z:.3f}, which no upper bound does: the polished draws behind "
-        "it have not reached the target. Do not use the EUBO."
+        f"the EUBO {eubo:.3f} lies below log Z {report.log_z:.3f}, which no upper bound does: the polished draws "
+        "behind it have not reached the target. Do not use the EUBO."
     )
 
 
@@ -121,6 +121,6 @@ def _baseline(report: Report) -> str:
     if report.served is not Served.BASELINE:
         return ""
     return (
-        f"the draws are the preconditioner's own law with ELBO {report.elbo:.3f}: training did not pay. Train longer or "
-        "lower the learning rate, unless that law is good enough."
+        f"the draws are the preconditioner's own law with ELBO {report.elbo:.3f}: training did not pay. Train longer "
+        "or lower the learning rate, unless that law is good enough."
     )

@@ -79,8 +79,8 @@ def estimate(log_weight: Tensor) -> Estimates:
 def k_hat(log_weight: Tensor) -> float:
     """Pareto shape of the largest weights (Zhang and Stephens 2009), with PSIS' tail and prior.
 
-    Above `k_hat_limit` the importance estimates are not to be trusted (Vehtari et al. 2024). Equal weights have no tail:
-    -inf. A few weights that dwarf all others: +inf. NaN below five in the tail.
+    Above `k_hat_limit` the importance estimates are not to be trusted (Vehtari et al. 2024). Equal weights have no
+    tail: -inf. A few weights that dwarf all others: +inf. NaN below five in the tail.
     """
     return _shape(log_weight, fit_tail(log_weight))
 

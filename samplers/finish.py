@@ -1,18 +1,14 @@
-"""The end of training: measure the bridge once; where it is no better, serve the preconditioner's own law instead."""
+"""The end of training: measure the bridge once; serve the preconditioner's own law where the bridge is no better."""
 
 from collections.abc import Callable
 from dataclasses import replace
 
-import torch
-
 from gephyra.targets.base import OpaqueTarget, Target
 
-from .algorithms.parts import Ingredients
-from .baseline import PriorBridge
 from .bridge import Bridge
 from .counted import CountedTarget
 from .measure import Candidate, measure
-from .prepare import Prepared
+from .prepare import Prepared, new_baseline
 from .report import Facts, Report, Served, Times
 from .sampler import Sampler
 from .settings import TrainingSettings
@@ -63,19 +59,12 @@ def finish(
     served = bridge
     baseline = prepared.report.elbo
     if baseline is not None and report.elbo + _AHEAD * report.elbo_se < baseline:
-        alone = _baseline(bridge, prepared, settings)
+        alone = new_baseline(target.dim, settings, prepared.components)
         other = measured(alone, Served.BASELINE)
         if report.elbo + _AHEAD * (report.elbo_se + other.elbo_se) < other.elbo:
             report, served = other, alone
     report = replace(report, times=replace(times, evaluate_seconds=clock() - started))
     return Sampler(target, prepared.coordinates, prepared.components, served, settings, report)
-
-
-def _baseline(like: Bridge, prepared: Prepared, settings: TrainingSettings) -> PriorBridge:
-    """The preconditioner's law by itself, on the device and in the precision of `like`."""
-    generator = torch.Generator()
-    prior = Ingredients(like.dim, settings, generator, prepared.components).prior()
-    return PriorBridge(prior).to(next(like.parameters()))
 
 
 def _caveats(target: Target, settings: TrainingSettings) -> tuple[str, ...]:

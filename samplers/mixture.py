@@ -1,4 +1,4 @@
-"""A mixture of Gaussians at the start of a bridge (Blessing et al. 2025, Gaussian mixture priors), one component a mode.
+"""A Gaussian mixture at the start of a bridge (Blessing et al. 2025), one component a mode.
 
 Component k is N(m_k, L_k diag(exp(2 g_k)) L_k^T) with a fixed factor L_k from the preconditioner; weights, means and
 growths g are learned. Losses on detached paths differentiate log p_0(x_0) only, so that the discrete choice of a
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .components import Components
-from .prior import Prior
+from .prior import Prior, Scorer
 
 __all__ = ["MixturePrior"]
 
@@ -62,25 +62,30 @@ class MixturePrior(Prior):
         constants = self.logits.log_softmax(0) - self.log_det - self.growth.sum(-1) - self.dim * _HALF_LOG_TWO_PI
         return torch.logsumexp(constants.double() - 0.5 * standard.square().sum(-1).double(), -1)
 
-    def score(self, x: Tensor) -> Tensor:
+    def scorer(self) -> Scorer:
+        return self.anchor_scorer()
+
+    def anchor_scorer(self) -> Scorer:
+        return self._anchor_score
+
+    def centre(self) -> Tensor:
+        return self.logits.softmax(0) @ self.mean
+
+    def spread(self) -> Tensor:
+        share, squared, grown = self.logits.softmax(0), self.factor.square(), (2.0 * self.growth).exp()
+        within = squared * grown if squared.ndim == 2 else (squared @ grown[:, :, None])[:, :, 0]
+        return (share @ (within + (self.mean - self.centre()).square())).sqrt()
+
+    def _anchor_score(self, x: Tensor) -> Tensor:
         if x.ndim > 2:
             # A row of time at a time: all components at all points at once would not fit the cache, nor much memory.
-            return torch.stack([self.score(row) for row in x])
+            return torch.stack([self._anchor_score(row) for row in x])
         standard = self._whitened(x, self.anchor)
         share = (self.anchor_logits - self.log_det - 0.5 * standard.square().sum(-1)).softmax(-1)
         weighted = standard * share[:, :, None]
         if self.whiten.ndim == 2:
             return -(weighted * self.whiten).sum(1)
         return -torch.einsum("bkd,kde->be", weighted, self.whiten)
-
-    def centre(self) -> Tensor:
-        return self.logits.softmax(0) @ self.mean
-
-    def spread(self) -> Tensor:
-        share, mean = self.logits.softmax(0), self.mean
-        within = self.factor.square() if self.factor.ndim == 2 else self.factor.square().sum(-1)
-        variance = share @ (within * (2.0 * self.growth).exp() + (mean - self.centre()).square())
-        return variance.sqrt()
 
     def _whitened(self, x: Tensor, mean: Tensor) -> Tensor:
         """Deviations from each component in its own frame, `batch x components x dim`."""

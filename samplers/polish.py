@@ -132,4 +132,5 @@ def _drift(spread: Tensor, score: Tensor) -> Tensor:
     """h s score / 2, cut to a length; in units of the proposal's standard deviation."""
     drift = 0.5 * spread * score
     longest = _LONGEST_DRIFT * math.sqrt(score.shape[-1])
-    return drift * (longest / drift.norm(dim=-1, keepdim=True).clamp(min=1e-30)).clamp(max=1.0)
+    cut: Tensor = drift * (longest / drift.norm(dim=-1, keepdim=True).clamp(min=1e-30)).clamp(max=1.0)
+    return cut

@@ -3,10 +3,13 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
+
 from gephyra.targets.base import Target
 
 from .algorithms import build
 from .algorithms.parts import Ingredients
+from .baseline import PriorBridge
 from .bridge import Bridge
 from .components import Components
 from .coordinates import Coordinates
@@ -16,7 +19,7 @@ from .random import torch_generator
 from .report import PreconditionReport
 from .settings import TrainingSettings
 
-__all__ = ["Prepared", "check_start", "new_bridge", "prepare"]
+__all__ = ["Prepared", "check_start", "new_baseline", "new_bridge", "prepare"]
 
 
 class Prepared(NamedTuple):
@@ -44,6 +47,12 @@ def new_bridge(dim: int, settings: TrainingSettings, components: Components | No
     generator = torch_generator("init", settings.seed)
     bridge = build(Ingredients(dim, settings, generator, components))
     return bridge.to(device_of(settings.device), dtype_of(settings.precision))
+
+
+def new_baseline(dim: int, settings: TrainingSettings, components: Components | None) -> PriorBridge:
+    """The preconditioner's law by itself, on the device and in the precision of the bridge it stands in for."""
+    prior = Ingredients(dim, settings, torch.Generator(), components).prior()
+    return PriorBridge(prior).to(device_of(settings.device), dtype_of(settings.precision))
 
 
 def check_start(settings: TrainingSettings, earlier: TrainingSettings, dim: int, earlier_dim: int) -> None:

@@ -2,13 +2,17 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from .kernel import GaussianKernel
 
-__all__ = ["DiagonalPrior", "Prior"]
+__all__ = ["DiagonalPrior", "Prior", "Scorer"]
+
+Scorer = Callable[[Tensor], Tensor]
+"""Points `... x dim` -> the gradient of a log density there, same shape."""
 
 
 class Prior(nn.Module, ABC):
@@ -31,8 +35,12 @@ class Prior(nn.Module, ABC):
         """Normalised log density at points `batch x dim`, `(batch,)` in float64."""
 
     @abstractmethod
-    def score(self, x: Tensor) -> Tensor:
-        """Gradient of the log density at x, `... x dim`."""
+    def scorer(self) -> Scorer:
+        """The gradient of the log density; what does not depend on the point is computed once, here."""
+
+    @abstractmethod
+    def anchor_scorer(self) -> Scorer:
+        """The same for the prior as it was before training: no parameter of it is live."""
 
     @abstractmethod
     def centre(self) -> Tensor:
@@ -57,6 +65,7 @@ class DiagonalPrior(Prior):
     def __init__(self, dim: int, scale: float = 1.0, *, learned: bool = True) -> None:
         super().__init__()
         self.dim = dim
+        self._anchor_precision = scale**-2.0
         self.mean = nn.Parameter(torch.zeros(dim), requires_grad=learned)
         self.log_scale = nn.Parameter(torch.full((dim,), math.log(scale)), requires_grad=learned)
 
@@ -66,8 +75,14 @@ class DiagonalPrior(Prior):
     def log_density(self, x: Tensor) -> Tensor:
         return self._kernel().log_density(x)
 
-    def score(self, x: Tensor) -> Tensor:
-        return (self.mean - x) * (-2.0 * self.log_scale).exp()
+    def scorer(self) -> Scorer:
+        precision = (-2.0 * self.log_scale).exp()
+        offset, slope = self.mean * precision, -precision
+        return lambda x: torch.addcmul(offset, x, slope)
+
+    def anchor_scorer(self) -> Scorer:
+        slope = torch.full_like(self.mean, -self._anchor_precision, requires_grad=False)
+        return lambda x: x * slope
 
     def centre(self) -> Tensor:
         return self.mean

@@ -14,8 +14,6 @@ from torch import Tensor
 
 from gephyra.targets.base import Target
 
-from .algorithms.parts import Ingredients
-from .baseline import PriorBridge
 from .bridge import Bridge
 from .components import Components
 from .coordinates import Coordinates
@@ -26,7 +24,7 @@ from .evaluate import BLOCK_SIZE, block
 from .measure import Candidate, measure
 from .optimise import load_bridge
 from .polish import Langevin, step_scale, tune
-from .prepare import new_bridge
+from .prepare import new_baseline, new_bridge
 from .report import Facts, PolishReport, Report, Served
 from .settings import TrainingSettings
 from .shift import Weighted, shift
@@ -163,9 +161,8 @@ class Sampler:
             coordinates, components = unpack_coordinates(tensors)
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path.name} lacks or garbles a part of its record: {error}") from error
-        bridge = new_bridge(target.dim, settings, components)
-        if report.served is Served.BASELINE:
-            bridge = PriorBridge(Ingredients(target.dim, settings, torch.Generator(), components).prior())
+        build = new_baseline if report.served is Served.BASELINE else new_bridge
+        bridge = build(target.dim, settings, components)
         load_bridge(bridge, tensors)
         return cls(target, coordinates, components, bridge.requires_grad_(False), settings, report)
 

@@ -23,7 +23,7 @@ from .optimise import Optimiser, load_bridge
 from .place import device_of
 from .precondition import PRECONDITION_BATCH
 from .prepare import Prepared, check_start, new_bridge, prepare
-from .report import Metrics, PreconditionReport, Times
+from .report import Metrics, PreconditionReport, Served, Times
 from .sampler import Sampler, pack_coordinates, unpack_coordinates
 from .settings import TrainingSettings
 from .watch import Watch
@@ -136,9 +136,13 @@ class _Run:
         return self._begin(found._replace(seconds=self._seconds()))
 
     def go_on(self, start: Sampler) -> Prepared:
-        """Start from the coordinates and parameters of an earlier sampler."""
-        prepared = self._begin(Prepared(start.coordinates, start.components, start.report.precondition, 0.0))
-        load_bridge(self._optimiser.bridge, {f"bridge.{name}": v for name, v in start.bridge.state_dict().items()})
+        """Start from the coordinates of an earlier sampler, and its parameters if it serves a bridge."""
+        prepared = Prepared(start.coordinates, start.components, start.report.precondition, 0.0)
+        self._optimiser = self._new_optimiser(prepared)
+        if start.report.served is Served.BRIDGE:
+            parameters = {f"bridge.{name}": value for name, value in start.bridge.state_dict().items()}
+            load_bridge(self._optimiser.bridge, parameters)
+        self._checkpoint(prepared)
         return prepared
 
     def restore(self, stored: Checkpoint) -> Prepared:
@@ -153,6 +157,7 @@ class _Run:
         self._spent, self._origin = record["seconds"], self._hooks.clock()
         self._counted.evaluations, self._watch.non_finite = record["target_evaluations"], record["non_finite_paths"]
         self._cool_down.restore(record.get("cool_down"))
+        self._watch.restore(stored.tensors)
         return prepared
 
     def optimise(self, prepared: Prepared) -> None:
@@ -238,6 +243,7 @@ class _Run:
             "cool_down": self._cool_down.state(),
         }
         step = self._optimiser.step
-        tensors = self._optimiser.tensors() | pack_coordinates(prepared.coordinates, prepared.components)
+        tensors = self._optimiser.tensors() | self._watch.tensors()
+        tensors |= pack_coordinates(prepared.coordinates, prepared.components)
         write_checkpoint(self._folder, Checkpoint(step, tensors, record))
         self._hooks.on_checkpoint(step)

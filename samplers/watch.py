@@ -44,7 +44,7 @@ class Watch:
 
     def step(self, gradient: Gradient, step: int, seconds: float, fraction: float, evaluations: int) -> None:
         """Take note of a training step, and report if it is time."""
-        self._recent.append(gradient.log_weight)
+        self._recent.append(gradient.log_weight.cpu())
         self.non_finite += int(gradient.log_weight.isinf().sum())
         if step % _WINDOW == 0:
             self.recent = _rough(self._recent)
@@ -55,6 +55,14 @@ class Watch:
         self._last_time, self._last_step = now, step
         rough = _rough(self._recent)
         self._on_metrics(Metrics("train", step, seconds, fraction, *rough, rate, evaluations, self.non_finite))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The paths of recent steps, for a checkpoint: a goal must be met at the same step after a resume."""
+        return {"watch.recent": torch.stack(list(self._recent))} if self._recent else {}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Go on from what `tensors` returned."""
+        self._recent.extend(tensors.get("watch.recent", torch.zeros(0, 0)))
 
 
 def _rough(recent: deque[Tensor]) -> Rough:

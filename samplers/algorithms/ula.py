@@ -1,4 +1,4 @@
-"""Unadjusted Langevin annealing: annealed importance sampling with Langevin kernels and their reversals (Thin et al. 2021).
+"""Unadjusted Langevin annealing: importance sampling with Langevin kernels and their reversals (Thin et al. 2021).
 
 No networks: schedule, diffusion and prior are all that is learned.
 """

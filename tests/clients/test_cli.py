@@ -194,6 +194,8 @@ def test_every_command_teaches_with_an_example() -> None:
         assert "Example: gephyra" in runner.invoke(app, [command, "--help"]).stdout, command
     for command in ["list", "show", "add-catalogue", "delete"]:
         assert "Example: gephyra targets" in runner.invoke(app, ["targets", command, "--help"]).stdout, command
+    for command in ["list", "fetch"]:
+        assert "Example: gephyra data" in runner.invoke(app, ["data", command, "--help"]).stdout, command
 
 
 def test_without_typer_it_prints_the_line_to_install_it_and_exits_with_2() -> None:
