@@ -313,8 +313,9 @@ class TrainingConfig(_message.Message):
     device: Global___Device.ValueType
     precision: Global___Precision.ValueType
     start: _builtins.str
-    """`samplers/{sampler}` of the same method and size on the same target: go on from its coordinates and parameters.
-    Empty: from scratch. Told by the job; a sampler's own config leaves it out.
+    """`samplers/{sampler}`, trained on the same target: go on from its coordinates, and its parameters if it serves a
+    bridge. Method, integrator, precondition, steps and width are then its own: absent, or equal. Empty: from scratch.
+    Told by the job; a sampler's own config leaves it out.
     """
     def __init__(
         self,

@@ -2,20 +2,21 @@
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from gephyra.protos import program_pb2, report_pb2, sampler_service_pb2, target_service_pb2
+from gephyra.protos import program_pb2, sampler_service_pb2, target_service_pb2
 from gephyra.protos import training_service_pb2 as training_pb2
-from gephyra.samplers.report import Metrics, PreconditionReport, Report, Served, Times
+from gephyra.samplers.report import Metrics
 from gephyra.targets.program import Site
 
 from . import names
 from .errors import failure_status
+from .reports import to_report
 from .settings import to_config
 from .store.records import JobRecord, JobState, SamplerRecord, StoredEvent, TargetRecord, TargetState
 from .tensors import array_bytes, dtype_name, dtype_number
 
 __all__ = [
-    "checkpoint_event", "from_metrics", "from_report", "from_site", "job_state_event", "log_event", "metrics_event",
-    "to_event", "to_job", "to_metrics", "to_report", "to_sampler", "to_site", "to_target",
+    "checkpoint_event", "from_metrics", "from_site", "job_state_event", "log_event", "metrics_event", "to_event",
+    "to_job", "to_metrics", "to_sampler", "to_site", "to_target",
 ]  # fmt: skip
 
 _TARGET_STATES = {
@@ -29,9 +30,6 @@ _JOB_STATES = {
     JobState.CANCELLING: training_pb2.JOB_STATE_CANCELLING, JobState.CANCELLED: training_pb2.JOB_STATE_CANCELLED,
     JobState.SUCCEEDED: training_pb2.JOB_STATE_SUCCEEDED, JobState.FAILED: training_pb2.JOB_STATE_FAILED,
 }  # fmt: skip
-_SERVED = {Served.BRIDGE: report_pb2.SERVED_BRIDGE, Served.BASELINE: report_pb2.SERVED_BASELINE}
-# Of the law that a preconditioner found; unset where it does not know.
-_BASELINE = ("elbo", "log_z", "log_z_se", "ess_fraction", "k_hat", "modes", "components")
 _MAX_LOG_CHARS = 4096
 
 
@@ -111,48 +109,6 @@ def from_metrics(metrics: training_pb2.TrainingMetrics) -> Metrics:
         loss=metrics.loss, elbo=metrics.elbo, log_z=metrics.log_z, ess_fraction=metrics.ess_fraction,
         steps_per_second=metrics.steps_per_second, target_evaluations=metrics.target_evaluations,
         non_finite_paths=metrics.non_finite_paths,
-    )  # fmt: skip
-
-
-def to_report(report: Report) -> report_pb2.EvidenceReport:
-    """The wire form of a report."""
-    times, precondition = report.times, report.precondition
-    return report_pb2.EvidenceReport(
-        elbo=report.elbo, elbo_se=report.elbo_se, log_z=report.log_z, log_z_se=report.log_z_se,
-        ess_fraction=report.ess_fraction, k_hat=report.k_hat, eubo=report.eubo, eubo_se=report.eubo_se,
-        paths=report.paths, non_finite_paths=report.non_finite_paths, target_evaluations=report.target_evaluations,
-        times=report_pb2.TrainingTimes(
-            precondition_seconds=times.precondition_seconds, train_seconds=times.train_seconds,
-            evaluate_seconds=times.evaluate_seconds, startup_seconds=times.startup_seconds,
-        ),
-        precondition=report_pb2.PreconditionReport(
-            name=precondition.name, start=precondition.start,
-            **{name: getattr(precondition, name) for name in _BASELINE},
-        ),
-        warnings=report.warnings, seed=report.seed, reference_log_z=report.reference_log_z,
-        served=_SERVED[report.served],
-    )  # fmt: skip
-
-
-def from_report(report: report_pb2.EvidenceReport) -> Report:
-    """The record of a report."""
-    times, precondition = report.times, report.precondition
-    return Report(
-        elbo=report.elbo, elbo_se=report.elbo_se, log_z=report.log_z, log_z_se=report.log_z_se,
-        ess_fraction=report.ess_fraction, k_hat=report.k_hat, paths=report.paths, seed=report.seed,
-        non_finite_paths=report.non_finite_paths, target_evaluations=report.target_evaluations,
-        times=Times(
-            times.precondition_seconds, times.train_seconds, times.evaluate_seconds, times.startup_seconds
-        ),
-        precondition=PreconditionReport(
-            name=precondition.name, start=precondition.start,
-            **{name: getattr(precondition, name) for name in _BASELINE if precondition.HasField(name)},
-        ),
-        warnings=tuple(report.warnings),
-        eubo=report.eubo if report.HasField("eubo") else None,
-        eubo_se=report.eubo_se if report.HasField("eubo_se") else None,
-        reference_log_z=report.reference_log_z if report.HasField("reference_log_z") else None,
-        served=next(word for word, number in _SERVED.items() if number == report.served),
     )  # fmt: skip
 
 

@@ -8,7 +8,6 @@ from sqlalchemy import Connection
 
 from gephyra.protos import training_service_pb2 as pb
 from gephyra.protos import training_service_pb2_grpc as pb_grpc
-from gephyra.samplers.report import Served
 
 from . import jobs, names
 from .config import TENANT
@@ -92,11 +91,5 @@ def _start(connection: Connection, name: str, target: str) -> SamplerRecord:
         raise InvalidArgument.at(
             Reason.INCONSISTENT_SETTINGS, "config.start",
             f"expected a sampler of targets/{target}; {name} was trained on other content, targets/{start.target}",
-        )  # fmt: skip
-    if start.report.served is Served.BASELINE:
-        raise InvalidArgument.at(
-            Reason.INCONSISTENT_SETTINGS, "config.start",
-            f"{name} serves the preconditioner's law alone, since training did not beat it: it holds no bridge to go "
-            "on from; leave start out",
         )  # fmt: skip
     return start

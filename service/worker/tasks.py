@@ -15,8 +15,9 @@ from gephyra.targets import loading
 from gephyra.targets.base import Target
 from gephyra.targets.check import check_target
 
-from ..convert import to_metrics, to_report, to_site
+from ..convert import to_metrics, to_site
 from ..errors import Failure, Reason
+from ..reports import to_report
 from ..settings import from_config, to_config
 from ..tensors import from_tensor, to_tensor
 from .cache import Workbench

@@ -115,7 +115,7 @@ def test_client_wire_and_settings_have_the_same_words(
     option = prefix.lower()
     for word, number in spelt.items():
         underdamped = {"method": pb.METHOD_DBS_UD} if option == "integrator" else {}
-        config = pb.TrainingConfig(**{**underdamped, option: number})  # type: ignore[arg-type]
+        config = pb.TrainingConfig(**{**underdamped, option: number})
         assert getattr(from_config(config), option) == word
 
 

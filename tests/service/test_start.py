@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,9 @@ import pytest
 
 from gephyra.protos import report_pb2, sampler_service_pb2, target_service_pb2
 from gephyra.protos import training_service_pb2 as pb
-from gephyra.samplers.report import Served
 from gephyra.samplers.settings import TrainingSettings
 from gephyra.service.config import TENANT
-from gephyra.service.errors import InvalidArgument, NotFound
+from gephyra.service.errors import NotFound
 from gephyra.service.store import samplers, targets
 from gephyra.service.store.database import Store
 from gephyra.service.store.records import SamplerRecord, TargetRecord, TargetState
@@ -41,7 +39,7 @@ def test_what_was_asked_for_is_what_was_done(first: sampler_service_pb2.Sampler)
     assert {name: getattr(first.config, name) for name in asked} == asked
     assert first.report.served in report_pb2.Served.values()
     assert first.report.served != report_pb2.SERVED_UNSPECIFIED
-    # None to compare with: coordinates were not sought.
+    # Nothing to compare with: coordinates were not sought.
     assert not first.report.precondition.HasField("elbo")
 
 
@@ -114,13 +112,10 @@ def store(tmp_path: Path) -> Iterator[Store]:
     store.close()
 
 
-def earlier(served: Served) -> SamplerRecord:
-    report, settings = replace(REPORT, served=served), TrainingSettings(steps=5)
-    return SamplerRecord("sampler-one", "uid", "t-one", "d1", "job-one", settings, report, 3, (), "d2", 9)
-
-
 def test_a_start_may_be_deleted_once_the_job_is_made(store: Store) -> None:
-    store.write_now(samplers.add, TENANT, earlier(Served.BRIDGE))
+    settings = TrainingSettings(steps=5)
+    earlier = SamplerRecord("sampler-one", "uid", "t-one", "d1", "job-one", settings, REPORT, 3, (), "d2", 9)
+    store.write_now(samplers.add, TENANT, earlier)
     job = store.write_now(_create, REQUEST, 10)
     assert (job.start, job.start_digest, job.settings.steps) == ("sampler-one", "d2", 5)
     assert store.write_now(samplers.remove, TENANT, "sampler-one")
@@ -128,11 +123,3 @@ def test_a_start_may_be_deleted_once_the_job_is_made(store: Store) -> None:
     assert store.write_now(_create, REQUEST, 11) == job
     with pytest.raises(NotFound, match="samplers/sampler-one"):
         store.write_now(_create, pb.CreateTrainingJobRequest(target=REQUEST.target, config=REQUEST.config), 12)
-
-
-def test_a_sampler_without_a_bridge_is_no_start(store: Store) -> None:
-    store.write_now(samplers.add, TENANT, earlier(Served.BASELINE))
-    with pytest.raises(InvalidArgument, match="no bridge") as caught:
-        store.write_now(_create, REQUEST, 10)
-    assert [violation.field for violation in caught.value.violations] == ["config.start"]
-    assert caught.value.reason == "INCONSISTENT_SETTINGS"
