@@ -4,14 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from gephyra.protos import target_service_pb2, training_service_pb2
+from gephyra.protos import sampler_service_pb2, target_service_pb2, training_service_pb2
 
 from .errors import InvalidArgument, Violation
 from .request import fill
 
 __all__ = [
-    "DEVICES", "INTEGRATORS", "LOSSES", "METHODS", "PRECISIONS", "PRECONDITIONS", "PRESETS", "JobState", "TargetState",
-    "train_options", "training_config",
+    "DEVICES", "INTEGRATORS", "LOSSES", "METHODS", "POLISHES", "PRECISIONS", "PRECONDITIONS", "PRESETS", "JobState",
+    "TargetState", "draw_settings", "train_options", "training_config",
 ]  # fmt: skip
 
 W = TypeVar("W")
@@ -30,6 +30,8 @@ DEVICES = _words(training_service_pb2.Device.items(), "DEVICE_")
 PRECISIONS = _words(training_service_pb2.Precision.items(), "PRECISION_")
 PRESETS: Mapping[str, float] = {"quick": 15.0, "standard": 60.0, "thorough": 300.0}
 """Wall seconds of training; `standard` where the user gives no budget."""
+
+POLISHES = _words(sampler_service_pb2.Polish.items(), "POLISH_")
 
 _OPTIONS = {
     "method": METHODS,
@@ -100,6 +102,16 @@ def training_config(**options: Any) -> training_service_pb2.TrainingConfig:
     if "preset" in given:
         given["seconds"] = _chosen(PRESETS, "preset", given.pop("preset"), "preset")
     return fill(training_service_pb2.TrainingConfig(), "config.", **given)
+
+
+def draw_settings(
+    resample: bool, smc: bool, polish: str | None, polish_steps: int | None
+) -> sampler_service_pb2.DrawSettings:
+    """The wire form of how `sampler.draw` makes draws. Raises InvalidArgument, naming the field."""
+    number = None if polish is None else _chosen(POLISHES, "polish", polish, "how.polish")
+    given = {"resample": resample or None, "smc": smc or None, "polish": number, "polish_steps": polish_steps}
+    values = {name: value for name, value in given.items() if value is not None}
+    return fill(sampler_service_pb2.DrawSettings(), "how.", **values)
 
 
 def train_options(config: training_service_pb2.TrainingConfig) -> dict[str, Any]:

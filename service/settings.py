@@ -1,10 +1,12 @@
-"""TrainingConfig on the wire <-> TrainingSettings in the code, total both ways."""
+"""TrainingConfig on the wire <-> TrainingSettings in the code, DrawSettings <-> Draws: total both ways."""
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from gephyra.protos import sampler_service_pb2
 from gephyra.protos import training_service_pb2 as pb
+from gephyra.samplers.draws import Draws, Polish
 from gephyra.samplers.settings import (
     Budget,
     Device,
@@ -20,7 +22,7 @@ from gephyra.samplers.settings import (
 
 from .errors import InvalidArgument, Reason
 
-__all__ = ["from_config", "to_config"]
+__all__ = ["from_config", "from_how", "to_config", "to_how"]
 
 
 class _Words(NamedTuple):
@@ -44,6 +46,7 @@ _ENUMS: Mapping[str, _Words] = {
     "device": _words(pb.Device.items(), Device, Reason.UNKNOWN_DEVICE),
     "precision": _words(pb.Precision.items(), Precision, Reason.UNKNOWN_PRECISION),
 }
+_POLISH = _words(sampler_service_pb2.Polish.items(), Polish, Reason.UNKNOWN_POLISH)
 _PLAIN = ("batch_size", "steps", "width", "learning_rate", "seed", "reward_to_go", "ema")
 # Fields of the wire, and what they are called in Learn and Goal.
 _LEARN = {
@@ -73,7 +76,7 @@ def from_config(config: pb.TrainingConfig, start: TrainingSettings | None = None
     """
     given = {field.name: value for field, value in config.ListFields()}
     chosen: dict[str, Any] = {name: given[name] for name in _PLAIN if name in given}
-    chosen |= {name: _word(name, given[name]) for name in _ENUMS if name in given}
+    chosen |= {name: _word(known, given[name], f"config.{name}") for name, known in _ENUMS.items() if name in given}
     if start is not None:
         chosen |= _inherited(chosen, start)
     try:
@@ -92,20 +95,43 @@ def to_config(settings: TrainingSettings) -> pb.TrainingConfig:
     values |= {field: getattr(settings.learn, name) for field, name in _LEARN.items()}
     values |= {field: getattr(settings.goal, name) for field, name in _GOAL.items()}
     values |= {name: getattr(settings.budget, name) for name in _BUDGETS}
-    values |= {name: _number(name, getattr(settings, name)) for name in _ENUMS}
+    values |= {name: _number(known, getattr(settings, name)) for name, known in _ENUMS.items()}
     return pb.TrainingConfig(**{name: value for name, value in values.items() if value is not None})
 
 
-def _word(name: str, number: int) -> StrEnum:
-    known = _ENUMS[name]
+def from_how(how: sampler_service_pb2.DrawSettings, method: Method) -> Draws:
+    """How draws of a sampler of this method are made. Raises InvalidArgument with the path of the wrong field."""
+    given: dict[str, Any] = {field.name: value for field, value in how.ListFields()}
+    if "polish" in given:
+        given["polish"] = _word(_POLISH, given["polish"], "how.polish")
+    try:
+        draws = Draws(**given)
+        draws.check(method)
+    except ValueError as error:
+        # Its messages begin with the name of the field, too.
+        name = str(error).split(maxsplit=1)[0]
+        reason = Reason.FIELD_INVALID if name == "polish_steps" else Reason.INCONSISTENT_SETTINGS
+        raise InvalidArgument.at(reason, f"how.{name}", str(error)) from None
+    return draws
+
+
+def to_how(draws: Draws) -> sampler_service_pb2.DrawSettings:
+    """The wire form, every field filled in."""
+    return sampler_service_pb2.DrawSettings(
+        resample=draws.resample, smc=draws.smc, polish=_number(_POLISH, draws.polish), polish_steps=draws.polish_steps
+    )
+
+
+def _word(known: _Words, number: int, path: str) -> StrEnum:
     if number not in known.by_number:
-        expected = f"expected {', '.join(known.by_number.values())}; got number {number}"
-        raise InvalidArgument.at(known.unknown, f"config.{name}", expected)
+        raise InvalidArgument.at(
+            known.unknown, path, f"expected {', '.join(known.by_number.values())}; got number {number}"
+        )
     return known.by_number[number]
 
 
-def _number(name: str, word: StrEnum | None) -> Any:
-    return next((number for number, known in _ENUMS[name].by_number.items() if known is word), None)
+def _number(known: _Words, word: StrEnum | None) -> Any:
+    return next((number for number, spelt in known.by_number.items() if spelt is word), None)
 
 
 def _inherited(chosen: Mapping[str, Any], start: TrainingSettings) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from gephyra.targets.check import check_target
 from ..convert import to_metrics, to_site
 from ..errors import Failure, Reason
 from ..reports import to_report
-from ..settings import from_config, to_config
+from ..settings import from_config, from_how, to_config
 from ..tensors import from_tensor, to_tensor
 from .cache import Workbench
 from .failures import TaskError
@@ -115,8 +115,8 @@ def draw(command: _Command.Draw, call: Call) -> None:
     """
     sampler = call.workbench.sampler(command.sampler_path, command.target_path)
     size, end, sent, started = sampler.block_size, command.start_index + command.count, 0, call.clock()
-    first = command.start_index // size * size
-    for block in sampler.draw(command.seed, first, -(-(end - first) // size) * size):
+    first, how = command.start_index // size * size, from_how(command.how, sampler.settings.method)
+    for block in sampler.draw(command.seed, first, -(-(end - first) // size) * size, how):
         if call.should_stop():
             call.send(_Event(stopped=_Event.Stopped()))
             return

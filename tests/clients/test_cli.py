@@ -108,6 +108,13 @@ def test_draw_writes_a_file(server: FakeServer, tmp_path: Any, name: str) -> Non
     assert path.stat().st_size > 0
 
 
+def test_draw_sends_how_draws_are_made(server: FakeServer, tmp_path: Any) -> None:
+    words = ["--smc", "--polish", "mala", "--polish-steps", "3", "--out", str(tmp_path / "draws.npz")]
+    assert run(server, "draw", "some-sampler", "-n", "50", *words).exit_code == 0
+    pb2 = sampler_service_pb2
+    assert server.calls[-1][1].how == pb2.DrawSettings(smc=True, polish=pb2.POLISH_MALA, polish_steps=3)
+
+
 def test_catalogue_parameters_are_numbers_words_lists_and_files(server: FakeServer, tmp_path: Any) -> None:
     np.save(tmp_path / "x.npy", np.eye(2))
     (tmp_path / "y.csv").write_text("1,2\n3,4\n")

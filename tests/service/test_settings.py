@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gephyra.clients import words
+from gephyra.protos import sampler_service_pb2 as sampler_pb2
 from gephyra.protos import training_service_pb2 as pb
 from gephyra.samplers import settings as domain
+from gephyra.samplers.draws import Draws, Polish
 from gephyra.samplers.prepare import check_start
 from gephyra.samplers.settings import (
     Budget,
@@ -30,7 +32,7 @@ from gephyra.samplers.settings import (
 )
 from gephyra.service import errors
 from gephyra.service.errors import InvalidArgument
-from gephyra.service.settings import from_config, to_config
+from gephyra.service.settings import from_config, from_how, to_config, to_how
 
 SHARE = st.floats(1e-6, 1 - 1e-6)
 POSITIVE = st.floats(1e-6, 100.0)
@@ -181,6 +183,43 @@ def test_every_complaint_of_the_settings_is_about_a_field_of_the_wire() -> None:
     named = first - {"budget:", "{name}"}
     assert {"seconds", "goal_gap", "ema", "integrator", "reward_to_go"} <= named
     assert named <= {field.name for field in pb.TrainingConfig.DESCRIPTOR.fields}
+
+
+HOW = st.builds(Draws, st.booleans(), st.just(False), st.sampled_from(Polish), st.integers(1, 1000)) | st.builds(
+    Draws, st.booleans(), st.booleans(), st.sampled_from((Polish.NONE, Polish.MALA)), st.integers(1, 1000)
+)
+
+
+@given(how=HOW)
+def test_ways_to_draw_survive_the_wire_and_the_clients_words(how: Draws) -> None:
+    message = sampler_pb2.DrawSettings.FromString(to_how(how).SerializeToString())
+    assert from_how(message, Method.CMCD) == how
+    assert from_how(words.draw_settings(how.resample, how.smc, how.polish, how.polish_steps), Method.CMCD) == how
+
+
+def test_ways_to_draw_have_the_same_words_and_defaults_everywhere() -> None:
+    assert from_how(sampler_pb2.DrawSettings(), Method.DBS) == Draws()
+    assert from_how(words.draw_settings(False, False, None, None), Method.DBS) == Draws()
+    assert set(words.POLISHES) == set(Polish)
+    assert {field.name for field in sampler_pb2.DrawSettings.DESCRIPTOR.fields} == {f.name for f in fields(Draws)}
+
+
+@pytest.mark.parametrize(
+    ("values", "reason", "field", "allowed"),
+    [
+        ({"polish": 99}, "UNKNOWN_POLISH", "polish", ", ".join(Polish)),
+        ({"polish_steps": 0}, "FIELD_INVALID", "polish_steps", "between 1 and 1000"),
+        ({"smc": True}, "INCONSISTENT_SETTINGS", "smc", "cmcd, mcd, ula"),
+        ({"smc": True, "polish": sampler_pb2.POLISH_IMH}, "INCONSISTENT_SETTINGS", "polish", "mala"),
+    ],
+    ids=str,
+)
+def test_draws_that_cannot_be_made_are_refused(values: dict[str, Any], reason: str, field: str, allowed: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        from_how(sampler_pb2.DrawSettings(**values), Method.DBS)
+    (violation,) = caught.value.violations
+    assert (caught.value.reason, violation.field) == (reason, f"how.{field}")
+    assert allowed in violation.description
 
 
 EARLIER = TrainingSettings(
