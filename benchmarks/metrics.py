@@ -7,7 +7,9 @@ sign of a better sampler: most metrics here reward samples that are too narrow.
 
 * Sinkhorn divergence: OT_e(x, y) - (OT_e(x, x) + OT_e(y, y)) / 2, cost |x_i - y_j|^2, with the entropy in OT_e =
   min_P <P, C> + e KL(P | uniform). Not the regularised cost <P, C> of x against y alone, which the sampling
-  literature calls Sinkhorn and which does not vanish for equal sets. Feydy et al. 2019.
+  literature calls Sinkhorn and which does not vanish for equal sets. Not for the funnel: its iteration does not
+  converge there, and at infinite variance (Student, 2 degrees of freedom) the value is the luck of a few draws; take
+  the MMD. Feydy et al. 2019.
 * MMD^2 with the kernel exp(-|x - y|^2 / (2 h^2)), the U-statistic: unbiased, hence of either sign. Gretton et al. 2012.
 * Entropic mode coverage: entropy of the modes' shares of x over log(modes); 1 for equal shares, 0 for one mode.
   Only for targets with equal masses. Blessing et al. 2024.
