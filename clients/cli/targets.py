@@ -52,7 +52,7 @@ def add_catalogue(
         list[str] | None,
         typer.Argument(
             metavar="[NAME=VALUE]...",
-            help="Numbers, words, lists in brackets, or @FILE for an array in a .npy or .csv file, with or without headings.",
+            help="Numbers, words, lists in brackets, or @FILE for a .npy or .csv file, with or without headings.",
         ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Id of the target; the server makes one if it is left out.")] = None,
