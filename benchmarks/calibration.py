@@ -2,9 +2,10 @@
 
     python benchmarks/calibration.py [--seconds 10] [--paths 4096] [--evaluations 200] [--method dbs] [--json]
 
-Six targets with a known log Z, each trained once with default settings for `--seconds`, then `--evaluations` evaluations
-in all, each on `--paths` fresh paths and fresh seeds. An error counts as unwarned if it is beyond three of its stated
-standard errors and no warning was shown; warnings that come from comparing with the known log Z do not count as shown.
+Six targets with a known log Z, each trained once with default settings for `--seconds`, then `--evaluations`
+evaluations in all, each on `--paths` fresh paths and fresh seeds. An error counts as unwarned if it is beyond three of
+its stated standard errors and no warning was shown; warnings that come from comparing with the known log Z do not count
+as shown.
 Nothing is selected. A training run that fails is an error. Reference values: targets/.
 """
 
@@ -94,8 +95,8 @@ def show(row: Row) -> None:
     """One line to standard error."""
     share = 100 * row.covered / row.evaluations
     print(
-        f"{row.target:14} {row.evaluations:4} {share:8.1f} % {row.below:6} {row.warned:7} {row.far:5} {row.far_unwarned:9} "
-        f"{row.ess_fraction:7.3f} {row.k_hat:6.2f} {row.error:+8.4f}",
+        f"{row.target:14} {row.evaluations:4} {share:8.1f} % {row.below:6} {row.warned:7} {row.far:5} "
+        f"{row.far_unwarned:9} {row.ess_fraction:7.3f} {row.k_hat:6.2f} {row.error:+8.4f}",
         file=sys.stderr,
         flush=True,
     )

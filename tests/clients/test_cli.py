@@ -115,17 +115,26 @@ def test_draw_sends_how_draws_are_made(server: FakeServer, tmp_path: Any) -> Non
     assert server.calls[-1][1].how == pb2.DrawSettings(smc=True, polish=pb2.POLISH_MALA, polish_steps=3)
 
 
+def test_a_file_with_a_row_that_is_half_numbers_is_refused(server: FakeServer, tmp_path: Any) -> None:
+    """It is no line of headings, and dropping it would lose data."""
+    (tmp_path / "x.csv").write_text("1,b\n1,2\n")
+    result = run(server, "targets", "add-catalogue", "lgcp", f"points=@{tmp_path / 'x.csv'}")
+    assert result.exit_code == 2
+    assert "holds no array of numbers" in result.stderr
+
+
 def test_catalogue_parameters_are_numbers_words_lists_and_files(server: FakeServer, tmp_path: Any) -> None:
     np.save(tmp_path / "x.npy", np.eye(2))
     (tmp_path / "y.csv").write_text("1,2\n3,4\n")
-    files = [f"x=@{tmp_path / 'x.npy'}", f"y=@{tmp_path / 'y.csv'}"]
+    (tmp_path / "z.csv").write_text("a,b\n1,2\n3,4\n")
+    files = [f"x=@{tmp_path / 'x.npy'}", f"y=@{tmp_path / 'y.csv'}", f"z=@{tmp_path / 'z.csv'}"]
     words = ["dim=10", "scale=0.5", "kind=full", "flag=true", "means=[[1,2],[3,4]]"]
     assert run(server, "targets", "add-catalogue", "funnel", *words, *files).exit_code == 0
     ((_, create),) = server.calls
     sent = {entry.name: entry for entry in create.definition.catalogue.parameters}
     assert (sent["dim"].int_value, sent["scale"].float_value) == (10, 0.5)
     assert (sent["kind"].str_value, sent["flag"].bool_value) == ("full", True)
-    assert all(list(sent[name].array.inline.shape) == [2, 2] for name in ("means", "x", "y"))
+    assert all(list(sent[name].array.inline.shape) == [2, 2] for name in ("means", "x", "y", "z"))
 
 
 BAD_INPUT = [
