@@ -75,7 +75,10 @@ def train(command: _Command.Train, call: Call) -> None:
         call.send(_Event(stopped=_Event.Stopped()))
         return
     except session.TrainingFailed as error:
-        raise TaskError(Failure(code_pb2.FAILED_PRECONDITION, error.reason, str(error))) from error
+        # What settings and machine disagree on begins with the name of the option.
+        inconsistent = error.reason == Reason.INCONSISTENT_SETTINGS
+        field = f"config.{str(error).split(maxsplit=1)[0]}" if inconsistent else ""
+        raise TaskError(Failure(code_pb2.FAILED_PRECONDITION, error.reason, str(error), field)) from error
     sampler.save(Path(command.sampler_path))
     trained = _Event.Trained(
         sampler_path=command.sampler_path, report=to_report(sampler.report), config=to_config(settings)

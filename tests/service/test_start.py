@@ -7,12 +7,13 @@ from typing import Any
 
 import grpc
 import pytest
+import torch
 
 from gephyra.protos import report_pb2, sampler_service_pb2, target_service_pb2
 from gephyra.protos import training_service_pb2 as pb
 from gephyra.samplers.settings import TrainingSettings
 from gephyra.service.config import TENANT
-from gephyra.service.errors import NotFound
+from gephyra.service.errors import NotFound, status_failure
 from gephyra.service.store import samplers, targets
 from gephyra.service.store.database import Store
 from gephyra.service.store.records import SamplerRecord, TargetRecord, TargetState
@@ -60,6 +61,15 @@ def test_a_run_goes_on_from_a_sampler(
     assert second.report.elbo == pytest.approx(first.report.elbo, abs=1e-4)
     fresh = train(stubs, normal.name, pb.TrainingConfig(**{**parts(FIRST), **still}))
     assert abs(fresh.report.elbo - first.report.elbo) > 0.01
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there_fails_the_job_by_its_name(stubs: Stubs, normal: target_service_pb2.Target) -> None:
+    job = create_job(stubs, normal.name, pb.TrainingConfig(iterations=1, device=pb.DEVICE_CUDA))
+    watch(stubs, job.name)
+    failure = status_failure(get_job(stubs, job.name).error)
+    assert (failure.reason, failure.field) == ("INCONSISTENT_SETTINGS", "config.device")
+    assert "use auto or cpu" in failure.message
 
 
 def parts(config: pb.TrainingConfig) -> dict[str, Any]:
