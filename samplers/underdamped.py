@@ -17,7 +17,7 @@ the O steps have densities. Without controls the log weight is minus the work, a
 The map BAB holds learned parameters, so v~ and v' of a stored path are no constants. The constants are the positions
 and v_0, and with a closing O every v_n. From them, with live parameters,
 
-    v~_n = (x_{n+1} - x_n) / delta_n - delta_n / 2 D(x_n),     v'_n = (x_{n+1} - x_n) / delta_n + delta_n / 2 D(x_{n+1}),
+    v~_n = (x_{n+1} - x_n) / delta_n - delta_n / 2 D(x_n),   v'_n = (x_{n+1} - x_n) / delta_n + delta_n / 2 D(x_{n+1}),
 
 and the law of the positions has the Jacobian -sum log delta_n in both directions: it cancels in weights, not in
 gradients.

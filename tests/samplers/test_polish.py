@@ -52,7 +52,7 @@ def sampler() -> Sampler:
 @pytest.mark.statistical
 @pytest.mark.parametrize("name", WAYS)
 def test_blocks_are_properly_weighted(sampler: Sampler, name: str) -> None:
-    """E[mean w f(x)] = Z E[f] over blocks of 32, for f = 1, x and x^2; of the first draw alone too: no part is biased."""
+    """E[mean w f(x)] = Z E[f] over blocks of 32, for f = 1, x and x^2; of the first draw alone too: no bias."""
     values, first = [], []
     for index in range(400):
         drawn = draw_block(sampler.bridge, TARGET, WAYS[name], STEP, 5, index, 32)
@@ -118,7 +118,7 @@ def test_langevin_steps_leave_the_target_invariant() -> None:
 
 @pytest.mark.statistical
 def test_langevin_steps_keep_weighted_expectations() -> None:
-    """Draws of a wide normal with their importance weights: E[w f] is what it was, although the draws go to the target."""
+    """Draws of a wide normal with importance weights: E[w f] is what it was, although the draws go to the target."""
     target = Gaussian([0.7], [0.25])
     u = 1.5 * torch.randn(40_000, 1, generator=torch_generator("tests/weighted", 0))
     log_weight = target.log_density(u).double() - torch.from_numpy(

@@ -1,4 +1,4 @@
-"""Sequential Monte Carlo along paths: unbiased whatever is resampled, and worth it where weights degenerate on the way."""
+"""Sequential Monte Carlo along paths: unbiased whatever is resampled, and worth it where weights degenerate."""
 
 import math
 from collections.abc import Callable
