@@ -25,7 +25,10 @@ class Pace(NamedTuple):
     step: Tensor
     """delta_n: what the position moves with unit momentum."""
     push: Tensor
-    """What a control of one adds to the momentum in one O step: delta_n over their number."""
+    """What a control of one adds to the momentum in one O step, delta (1 - c) / -log c over the number of O steps.
+
+    That is what a constant force does to a momentum under friction: below delta, and exact.
+    """
     keep: Tensor
     """c of one O step."""
     variance: Tensor
@@ -68,4 +71,5 @@ class Motion(nn.Module):
         log_share = functional.log_softmax(self.raw_time, 0)[:, None]
         rubbed = (self.log_friction + log_share).exp() / refreshes
         step = (self.log_time + log_share).exp()
-        return Pace(step, step / refreshes, (-rubbed).exp(), -torch.expm1(-2.0 * rubbed))
+        push = step / refreshes * (-torch.expm1(-rubbed) / rubbed)
+        return Pace(step, push, (-rubbed).exp(), -torch.expm1(-2.0 * rubbed))

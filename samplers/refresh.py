@@ -1,6 +1,6 @@
 """O steps of underdamped bridges: friction, noise and a control on the momentum at a fixed point.
 
-    v -> N( c v + push (u(x, v) + pull), 1 - c^2 )
+    v -> N( c v + e (u(x, v) + pull), 1 - c^2 ),     e: `Pace.push`
 
 In either direction; the momentum it leaves is an argument of the control, the one it reaches is drawn.
 """

@@ -4,14 +4,13 @@ A state is z = (x, v) with v ~ N(0, 1) at both ends. With H the prior score, G =
 transition (the mean of its two ends), the force D = k G + h H, and delta_n, c_n of a `Motion`, a transition is O BAB or
 O BAB O (samplers.md, section 1.8; Blessing et al. 2025):
 
-    O   v~ ~ N( c_n v_n + delta_n (u_n(x_n, v_n) + pull), 1 - c_n^2 )
-        backward: v_n ~ N( c_n v~ + delta_n w_n(x_n, v~), 1 - c_n^2 )
+    O   v~ ~ N( c_n v_n + e_n (u_n(x_n, v_n) + pull), 1 - c_n^2 )
+        backward: v_n ~ N( c_n v~ + e_n w_n(x_n, v~), 1 - c_n^2 )
     B   v^ = v~ + delta_n / 2 D(x_n)
     A   x_{n+1} = x_n + delta_n v^
     B   v' = v^ + delta_n / 2 D(x_{n+1})
 
-and with two O steps each has half the friction and half of the push delta_n. Controls are forces: one that equals D
-doubles it. BAB keeps volume, and backward it is run with -delta, so that only
+Controls are forces too, with the exact push e_n of a constant force under friction. BAB keeps volume, and backward it is run with -delta, so that only
 the O steps have densities. Without controls the log weight is minus the work, as in annealed importance sampling.
 
 The map BAB holds learned parameters, so v~ and v' of a stored path are no constants. The constants are the positions
