@@ -5,7 +5,6 @@
 In either direction; the momentum it leaves is an argument of the control, the one it reaches is drawn.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -15,7 +14,7 @@ from .control import Control, TimeFeatures
 from .density import euler_log_density
 from .motion import Pace
 from .overdamped import Drift
-from .prior import Prior
+from .prior import Prior, Scorer
 
 __all__ = ["Place", "Refresh"]
 
@@ -45,7 +44,7 @@ class Refresh(NamedTuple):
 
     control: Control | None
     features: TimeFeatures | None
-    hint: Callable[[Tensor], Tensor]
+    hint: Scorer
     times: Tensor
     pull: Drift
     sign: float
@@ -75,7 +74,8 @@ class Refresh(NamedTuple):
             constant = field.detach()
             gap = torch.addcmul(gap, pace.push, constant, value=-1.0)
             inert = (pace.push / pace.variance).detach() * (field - constant)
-        return euler_log_density(gap, torch.zeros_like(gap), inert, pace.variance.sqrt())
+        scale = pace.variance.sqrt()[:, 0]
+        return euler_log_density(gap, torch.zeros_like(scale), (), inert, scale)
 
     def _field(self, place: Place, v: Tensor) -> Tensor | None:
         """The control at states (x, v). It sees the guide that overdamped controls see: a constant of training."""

@@ -100,9 +100,11 @@ def test_backward_densities_are_the_law_of_backward_paths(method: Method, integr
 @pytest.mark.parametrize(("method", "integrator"), KINDS)
 def test_stored_paths_have_the_density_of_live_parameters(method: Method, integrator: Integrator) -> None:
     """A path of one bridge has, under another, the density of the noise that would lead there: what losses need."""
-    stored = simulate(moved(method, integrator, 0.3).requires_grad_(False), TARGET, draw(STEPS * 2 + 2, 4)[:0].new_zeros(
-        moved(method, integrator, 0.3).noise_rows, 1, DIM
-    ))
+    stored = simulate(
+        moved(method, integrator, 0.3).requires_grad_(False),
+        TARGET,
+        draw(STEPS * 2 + 2, 4)[:0].new_zeros(moved(method, integrator, 0.3).noise_rows, 1, DIM),
+    )
     bridge = moved(method, integrator, 0.3, seed=5).requires_grad_(False)
     wanted = coordinates(stored.state, integrator)
 
@@ -204,7 +206,9 @@ def test_it_trains_in_any_dimension(dim: int, components: bool) -> None:
     before = {name: value.clone() for name, value in bridge.state_dict().items()}
     for _ in range(3):
         assert bool(optimiser.advance(target, 0.0).log_weight.isfinite().all())
-    moved_parts = {name.split(".")[0] for name, value in bridge.state_dict().items() if bool((value != before[name]).any())}
+    moved_parts = {
+        name.split(".")[0] for name, value in bridge.state_dict().items() if bool((value != before[name]).any())
+    }
     assert moved_parts == {"prior", "annealing", "diffusion", "forward_control", "backward_control"}
 
 
