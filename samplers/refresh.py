@@ -84,4 +84,5 @@ class Refresh(NamedTuple):
         at = (place.rows, None)
         features = TimeFeatures(self.features.shift[at], self.features.gate[at])
         guide = torch.lerp(self.hint(place.x), place.score, self.times[place.rows, None, None])
-        return self.sign * self.control(torch.cat([place.x, v], -1), guide, features)
+        field: Tensor = self.control(torch.cat([place.x, v], -1), guide, features)
+        return self.sign * field
