@@ -10,7 +10,7 @@ O BAB O (samplers.md, section 1.8; Blessing et al. 2025):
     A   x_{n+1} = x_n + delta_n v^
     B   v' = v^ + delta_n / 2 D(x_{n+1})
 
-Controls are forces too, with the exact push e_n of a constant force under friction. BAB keeps volume, and backward it is
+Controls are forces too, with the exact push e_n of a constant force under friction. BAB keeps volume; backward it is
 run with -delta, so that only the O steps have densities. Without controls the log weight is minus the work, as in
 annealed importance sampling.
 
