@@ -5,6 +5,7 @@
 In either direction; the momentum it leaves is an argument of the control, the one it reaches is drawn.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ from .control import Control, TimeFeatures
 from .density import euler_log_density
 from .motion import Pace
 from .overdamped import Drift
-from .prior import Prior, Scorer
+from .prior import Prior
 
 __all__ = ["Place", "Refresh"]
 
@@ -44,7 +45,7 @@ class Refresh(NamedTuple):
 
     control: Control | None
     features: TimeFeatures | None
-    hint: Scorer
+    hint: Callable[[Tensor], Tensor]
     times: Tensor
     pull: Drift
     sign: float
@@ -74,8 +75,7 @@ class Refresh(NamedTuple):
             constant = field.detach()
             gap = torch.addcmul(gap, pace.push, constant, value=-1.0)
             inert = (pace.push / pace.variance).detach() * (field - constant)
-        scale = pace.variance.sqrt()[:, 0]
-        return euler_log_density(gap, torch.zeros_like(scale), (), inert, scale)
+        return euler_log_density(gap, torch.zeros_like(gap), inert, pace.variance.sqrt())
 
     def _field(self, place: Place, v: Tensor) -> Tensor | None:
         """The control at states (x, v). It sees the guide that overdamped controls see: a constant of training."""
@@ -84,5 +84,5 @@ class Refresh(NamedTuple):
         at = (place.rows, None)
         features = TimeFeatures(self.features.shift[at], self.features.gate[at])
         guide = torch.lerp(self.hint(place.x), place.score, self.times[place.rows, None, None])
-        field: Tensor = self.sign * self.control(torch.cat([place.x, v], -1), guide, features)
-        return field
+        field: Tensor = self.control(torch.cat([place.x, v], -1), guide, features)
+        return self.sign * field

@@ -10,13 +10,15 @@ O BAB O (samplers.md, section 1.8; Blessing et al. 2025):
     A   x_{n+1} = x_n + delta_n v^
     B   v' = v^ + delta_n / 2 D(x_{n+1})
 
-Controls are forces too, with the exact push e_n of a constant force under friction. BAB keeps volume, and backward it is run with -delta, so that only
-the O steps have densities. Without controls the log weight is minus the work, as in annealed importance sampling.
+Controls are forces too, with the exact push e_n of a constant force under friction. BAB keeps volume; backward it is
+run with -delta, so that only the O steps have densities. Without controls the log weight is minus the work, as in
+annealed importance sampling.
 
 The map BAB holds learned parameters, so v~ and v' of a stored path are no constants. The constants are the positions
 and v_0, and with a closing O every v_n. From them, with live parameters,
 
-    v~_n = (x_{n+1} - x_n) / delta_n - delta_n / 2 D(x_n),   v'_n = (x_{n+1} - x_n) / delta_n + delta_n / 2 D(x_{n+1}),
+    v~_n = (x_{n+1} - x_n) / delta_n - delta_n / 2 D(x_n)
+    v'_n = (x_{n+1} - x_n) / delta_n + delta_n / 2 D(x_{n+1}),
 
 and the law of the positions has the Jacobian -sum log delta_n in both directions: it cancels in weights, not in
 gradients.

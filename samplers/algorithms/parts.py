@@ -18,9 +18,11 @@ __all__ = ["Ingredients"]
 # Initial diffusion coefficient for a time horizon of 1, in coordinates where the target has about unit scale:
 # sigma^2 = 3 lets annealed Langevin dynamics forget its start.
 _INITIAL_SIGMA = 1.7
-# Underdamped, in those coordinates: total time and total friction.
+# Underdamped, in those coordinates: at most this time in all, at most so much a step on average (the first steps are
+# twice as long, and a step of two on a unit scale is unstable), and the friction a unit of time.
 _INITIAL_TIME = 8.0
-_INITIAL_FRICTION = 16.0
+_LONGEST_STEP = 0.25
+_INITIAL_FRICTION = 2.0
 
 
 class Ingredients(NamedTuple):
@@ -55,8 +57,9 @@ class Ingredients(NamedTuple):
     def motion(self) -> Motion:
         """Friction and steps for a momentum, over steps that shrink towards the target."""
         learn, steps = self.settings.learn, self.settings.steps
-        time = _INITIAL_TIME * self._scale()
-        return Motion(self.dim, steps, time, _INITIAL_FRICTION, learned=learn.diffusion, learned_time=learn.time)
+        time = min(_INITIAL_TIME, _LONGEST_STEP * steps)
+        friction, scaled = _INITIAL_FRICTION * time, time * self._scale()
+        return Motion(self.dim, steps, scaled, friction, learned=learn.diffusion, learned_time=learn.time)
 
     def momentum_control(self, gate: float = 0.0) -> Control:
         """A new control of states with a momentum; it starts as `gate` times the annealed score."""

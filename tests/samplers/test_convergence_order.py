@@ -89,7 +89,6 @@ def test_weak_order(name: str) -> None:
     target = Gaussian([MEAN], [VARIANCE])
     errors = [np.linalg.norm(end_moments(chain(method, integrator, n), target) - exact()) for n in STEPS]
     fitted = -np.polyfit(np.log(STEPS), np.log(errors), 1)[0]
-    print(name, errors, fitted)
     assert abs(fitted - order) < 0.4, (fitted, errors)
 
 
