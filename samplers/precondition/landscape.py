@@ -38,7 +38,7 @@ _MOST_ROUNDS = 8
 # Standard deviations: climbs to one maximum arrive well within this, and two maxima are hardly ever that close.
 _SAME = 0.5
 # Nats below the best evidence by Laplace's estimate: a peak is looked at, and more of its kind are looked for.
-_RELEVANT, _HEAVY = 30.0, 15.0
+_RELEVANT, _HEAVY = 30.0, 10.0
 _MOST_PEAKS = 2 * MOST_COMPONENTS
 # Ends of climbs, of one round, that turn out to be no new peak worth having: the rest will be none either.
 _BARREN = 32
@@ -78,7 +78,7 @@ class Landscape:
                 return
 
     def climb_from(self, start: Tensor) -> int:
-        """Climb from points `n x dim`; returns how many maxima were new and are worth having."""
+        """Climb from points `n x dim`; returns how many more modes there are, of those that matter."""
         climbed = climb(self._target, start, _ROUNDS_A_CLIMB, self._spent)
         usable = climbed.arrived
         if not bool(usable.any()) and not self.peaks:
@@ -86,7 +86,7 @@ class Landscape:
             usable = climbed.log_density == climbed.log_density.max()
         usable = usable & climbed.log_density.isfinite()
         pool = climbed.point[usable][climbed.log_density[usable].argsort(descending=True)]
-        known = len(self.modes())
+        known = len(self._heavy())
         for index in range(len(self.peaks)):
             pool = self._without(pool, index)
         barren = 0
@@ -95,7 +95,7 @@ class Landscape:
             index = self._index_of(peak_at(self._target, pool[0]))
             barren += len(self.peaks) == before or not self._relevant(self.peaks[index])
             pool = self._without(pool, index, first=1)
-        return len(self.modes()) - known
+        return len(self._heavy()) - known
 
     def _index_of(self, peak: Peak) -> int:
         """Its place among the peaks, where it is put if it is new."""
@@ -113,10 +113,13 @@ class Landscape:
         self._met[index] += int((~far).sum())
         return pool[far]
 
+    def _heavy(self) -> list[Peak]:
+        modes = self.modes()
+        return [mode for mode in modes if mode.log_evidence > modes[0].log_evidence - _HEAVY]
+
     def _met_once(self) -> bool:
         """Whether one of several modes, of those that matter, was met by a single climb."""
-        modes = self.modes()
-        heavy = [mode for mode in modes if mode.log_evidence > modes[0].log_evidence - _HEAVY]
+        heavy = self._heavy()
         met = [self._met[next(index for index, peak in enumerate(self.peaks) if peak is mode)] for mode in heavy]
         return len(heavy) > 1 and min(met) == 1
 
