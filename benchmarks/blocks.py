@@ -11,11 +11,12 @@ import time
 
 import torch
 
-from gephyra.samplers.algorithms import BUILDERS
+from gephyra.samplers.algorithms import build
+from gephyra.samplers.algorithms.parts import Ingredients
 from gephyra.samplers.coordinates import Coordinates
 from gephyra.samplers.evaluate import block
 from gephyra.samplers.random import torch_generator
-from gephyra.samplers.settings import Method, TrainingSettings
+from gephyra.samplers.settings import TrainingSettings
 from gephyra.targets.seeds import Seeds
 
 SIZES = (64, 256, 512, 1024, 2048)
@@ -25,7 +26,7 @@ ROUNDS = 3
 
 def rates() -> dict[int, float]:
     """Draws a second of processor time, by block size; the sizes take turns so that drift hits all alike."""
-    bridge = BUILDERS[Method.DBS](26, TrainingSettings(), torch_generator("benchmark", 0))
+    bridge = build(Ingredients(26, TrainingSettings(), torch_generator("benchmark", 0)))
     view = Coordinates(torch.zeros(26), 0.3 * torch.ones(26)).view(Seeds())
     spent = dict.fromkeys(SIZES, 0.0)
     for size in SIZES:

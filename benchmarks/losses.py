@@ -1,4 +1,4 @@
-"""Compare the three losses on Seeds, for both bridges, at equal training time.
+"""Compare the losses on Seeds, for every bridge, at equal training time.
 
     python benchmarks/losses.py --seconds 60 --seeds 0,1,2 [--json]
 
@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 
 import torch
 
+from gephyra.samplers.algorithms import BUILDERS
+from gephyra.samplers.objectives import OBJECTIVES
 from gephyra.samplers.session import train
 from gephyra.samplers.settings import Budget, Loss, Method, TrainingSettings
 from gephyra.targets.seeds import Seeds
@@ -67,8 +69,8 @@ def main() -> None:
     torch.set_num_threads(1)
     print(f"{'bridge':6} {'loss':7} {'seed':>4} {'ELBO':>9} {'log Z':>16} {'ESS':>6} {'k-hat':>6}", file=sys.stderr)
     rows = []
-    for method in Method:
-        for loss in Loss:
+    for method in BUILDERS:
+        for loss in OBJECTIVES:
             for seed in map(int, arguments.seeds.split(",")):
                 row = run(method, loss, seed, arguments.seconds)
                 estimate = f"{row.log_z:.3f} +- {row.log_z_se:.3f}"

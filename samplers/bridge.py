@@ -1,10 +1,11 @@
 """A bridge: a prior, forward kernels F_n and backward kernels B_n on one grid n = 0 (prior), ..., N (target).
 
-For a path x_0 ~ p_0, x_{n+1} ~ F_n(. | x_n),
+For a path z_0 ~ p_0, z_{n+1} ~ F_n(. | z_n),
 
-    log w = log gamma(x_N) - log p_0(x_0) + sum_n [ log B_n(x_n | x_{n+1}) - log F_n(x_{n+1} | x_n) ]
+    log w = log gamma(x_N) - log p_0(z_0) + sum_n [ log B_n(z_n | z_{n+1}) - log F_n(z_{n+1} | z_n) ]
 
-has E_F[w] = Z for any kernels. `simulate.py` draws the paths, `weigh.py` evaluates log F and log B on them.
+has E_F[w] = Z for any kernels. A state z is the point x itself, or the point with a momentum. `simulate.py` draws the
+paths, `weigh.py` evaluates log F and log B on them.
 """
 
 from abc import ABC, abstractmethod
@@ -13,25 +14,31 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from .kernel import GaussianKernel
+from .path import Node, Path
 
-__all__ = ["Bridge", "Chain", "Transitions"]
+__all__ = ["Bridge", "Chain", "Evaluate", "Increments"]
 
-Chain = Callable[[int, Tensor, Tensor], GaussianKernel]
-"""(n, x, score) -> the kernel of transition n from points x with the target's score there, both `batch x dim`: F_n from
-x = x_n for a forward chain, B_n from x = x_{n+1} for a backward one."""
+Evaluate = Callable[[Tensor], Node]
+"""State `batch x state_dim` -> the node there: what the target and the prior say about its point."""
+
+Chain = Callable[[int, Node, Tensor, Evaluate], Node]
+"""(n, node, noise, evaluate) -> the node that transition n leads to. A forward chain starts from the node at n, a
+backward one from the node at n + 1; `noise` is `step_rows x batch x dim`, standard normal."""
 
 
-class Transitions(NamedTuple):
-    """Kernels of m consecutive transitions, evaluated along given paths; means are `m x batch x dim`."""
+class Increments(NamedTuple):
+    """Log densities of m consecutive transitions along given paths, each `m x batch` in float64.
 
-    forward: GaussianKernel
-    """F_n(. | x_n): the law of the later point."""
-    backward: GaussianKernel
-    """B_n(. | x_{n+1}): the law of the earlier point."""
-    shared: GaussianKernel | None = None
-    """F_n with the control outputs detached: live only in parameters that both directions share (diffusion, prior,
-    annealing). None where nothing is shared."""
+    A bridge with a momentum counts log N(v_N; 0, 1) to the last backward kernel: gamma is the law of x_N alone.
+    """
+
+    forward: Tensor
+    """log F_n."""
+    backward: Tensor
+    """log B_n."""
+    shared: Tensor
+    """log F_n with the control outputs detached: equal in value, live only in parameters that both directions share
+    (diffusion, prior, annealing)."""
 
 
 class Bridge(nn.Module, ABC):
@@ -39,15 +46,30 @@ class Bridge(nn.Module, ABC):
 
     Attributes:
         dim: Dimension of the points.
+        state_dim: Dimension of a state: dim, or 2 dim with a momentum in the second half.
         steps: Transitions N, at least 1.
+        start_rows: Rows of `batch x dim` normal noise that the start of a path takes.
+        step_rows: Rows that each transition takes.
     """
 
     dim: int
+    state_dim: int
     steps: int
+    start_rows: int
+    step_rows: int
+
+    @property
+    def noise_rows(self) -> int:
+        """Rows of `batch x dim` standard normal noise behind a path."""
+        return self.start_rows + self.steps * self.step_rows
 
     @abstractmethod
-    def prior_kernel(self) -> GaussianKernel:
-        """The law of x_0."""
+    def start(self, noise: Tensor) -> Tensor:
+        """States z_0 ~ p_0, `batch x state_dim`, from normal noise `start_rows x batch x dim`."""
+
+    @abstractmethod
+    def start_log_density(self, state: Tensor) -> Tensor:
+        """log p_0 at states `batch x state_dim`, `(batch,)` in float64."""
 
     @abstractmethod
     def forward_chain(self) -> Chain:
@@ -58,11 +80,9 @@ class Bridge(nn.Module, ABC):
         """The backward kernels, likewise."""
 
     @abstractmethod
-    def transitions(self, first: int, x: Tensor, score: Tensor) -> Transitions:
-        """Kernels along paths for transitions first, ..., first + m - 1.
+    def end(self, x: Tensor, noise: Tensor) -> Tensor:
+        """States z_N at points x, `batch x dim`; a momentum is drawn from `noise`, `batch x dim`."""
 
-        Args:
-            first: Index of the first transition.
-            x: Points x_first, ..., x_{first+m}, `(m + 1) x batch x dim`.
-            score: The target's score at those points, same shape.
-        """
+    @abstractmethod
+    def increments(self, path: Path, first: int, last: int) -> Increments:
+        """Log densities of transitions first, ..., last - 1 of stored paths, with live parameters."""

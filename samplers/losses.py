@@ -1,14 +1,16 @@
-"""Losses of a bridge, and their exact gradient estimators on simulated paths.
+"""Losses of a bridge on detached paths, as coefficients of their log densities.
 
-With W = -log w, log q = log p_0(x_0) + sum log F_n and log p = sum log B_n (samplers.md, section 2):
+With W = -log w, log q = log p_0(z_0) + sum log F_n and log p = sum log B_n (samplers.md, section 2):
 
     reverse KL, log-derivative:    mean( sg(W - mean W) N/(N-1) log q ) - mean( log p ) + mean( log q_shared )
     log variance / 2:              mean( sg(W - mean W) N/(N-1) (log q - log p) )
-    reverse KL, reparametrised:    mean( W ) on paths that carry gradients
+    trajectory balance:            mean( (log Z + W)^2 ) / 2, log Z learned
+    forward KL, backward paths:    mean( sg(mean W - W) N/(N-1) log p ) + mean( log p ) - mean( log q )
+    trust region, stored paths:    mean( sg(r - mean r) N/(N-1) log q ) - t mean( log p ),  r = log q / q_i + t W_i
 
-The first two take detached paths, so each is two coefficients a path; sums over n with constant coefficients can be
-differentiated in chunks. N/(N-1) turns the batch mean into the leave-one-out mean. `log_q_shared` has zero expected
-gradient and cancels most of the noise in parameters that both chains share (diffusion, prior, annealing).
+Each is an inner product of constants with log densities, so that sums over n can be differentiated in chunks. N/(N-1)
+turns the batch mean into the leave-one-out mean. `log_q_shared` has zero expected gradient and cancels most of the
+noise in parameters that both chains share (diffusion, prior, annealing).
 """
 
 from collections.abc import Callable
@@ -17,44 +19,89 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .weigh import PathWeights
+
 __all__ = [
-    "DetachedLoss", "PathCoefficients", "log_variance", "reverse_kl_log_derivative", "reverse_kl_reparametrised",
+    "DetachedLoss", "PathCoefficients", "forward_kl", "log_variance", "reverse_kl_log_derivative",
+    "reverse_kl_reward_to_go", "trajectory_balance", "trust_region_log_variance",
 ]  # fmt: skip
 
 
 class PathCoefficients(NamedTuple):
-    """d loss / d log density of each path, constants: the surrogate is their inner product with the densities."""
+    """d loss / d log density, constants in float64: the surrogate is their inner product with the densities.
 
+    Those of transitions are `(batch,)`, the same for all n, or `steps x batch`.
+    """
+
+    start: Tensor
+    """Of log p_0(z_0), `(batch,)`."""
     forward: Tensor
-    """Of log q, `(batch,)`."""
+    """Of log F_n."""
     backward: Tensor
-    """Of log p, `(batch,)`."""
+    """Of log B_n."""
     shared: Tensor
-    """Of log q with detached control outputs, `(batch,)`."""
+    """Of log F_n with detached control outputs."""
 
 
-DetachedLoss = Callable[[Tensor], PathCoefficients]
-"""A loss on detached paths: coefficients for finite log weights `(batch,)`, float64, batch at least 2."""
+DetachedLoss = Callable[[PathWeights], PathCoefficients]
+"""A loss on detached paths: coefficients for weights that are all finite, of a batch of at least 2."""
 
 
-def reverse_kl_log_derivative(log_weight: Tensor) -> PathCoefficients:
+def reverse_kl_log_derivative(weights: PathWeights) -> PathCoefficients:
     """rKL-LD (Sanokowski et al. 2025) with the leave-one-out mean and the shared-parameter term."""
-    ones = torch.full_like(log_weight, 1.0 / log_weight.shape[0])
-    return PathCoefficients(forward=_advantage(log_weight), backward=-ones, shared=ones)
+    advantage, share = _advantage(-weights.log_weight), _shares(weights)
+    return PathCoefficients(start=advantage + share, forward=advantage, backward=-share, shared=share)
 
 
-def log_variance(log_weight: Tensor) -> PathCoefficients:
+def reverse_kl_reward_to_go(weights: PathWeights) -> PathCoefficients:
+    """rKL-LD where log F_n is weighed by what comes from n on only: what came before has zero mean given z_n."""
+    cost = -(weights.increments.flip(0).cumsum(0).flip(0) + weights.end)
+    share = _shares(weights)
+    start = _advantage(-weights.log_weight) + share
+    return PathCoefficients(start=start, forward=_advantage(cost), backward=-share, shared=share)
+
+
+def log_variance(weights: PathWeights) -> PathCoefficients:
     """Half the log variance (Richter et al. 2020), unbiased over the batch."""
-    advantage = _advantage(log_weight)
-    return PathCoefficients(forward=advantage, backward=-advantage, shared=torch.zeros_like(advantage))
+    advantage = _advantage(-weights.log_weight)
+    return PathCoefficients(advantage, advantage, -advantage, torch.zeros_like(advantage))
 
 
-def reverse_kl_reparametrised(log_weight: Tensor) -> Tensor:
-    """-ELBO as a scalar; the log weights must be differentiable through the simulation."""
-    return -log_weight.mean()
+def trajectory_balance(log_z: Tensor) -> DetachedLoss:
+    """Half the mean square of log Z + W (Malkin et al. 2022) at a given log Z, a constant scalar.
+
+    The derivative in log Z itself is the sum of the coefficients of log q.
+    """
+
+    def loss(weights: PathWeights) -> PathCoefficients:
+        residual = (log_z - weights.log_weight) / weights.log_weight.shape[0]
+        return PathCoefficients(residual, residual, -residual, torch.zeros_like(residual))
+
+    return loss
 
 
-def _advantage(log_weight: Tensor) -> Tensor:
-    """(W - leave-one-out mean of W) / N: the leave-one-out difference is the plain one times N/(N-1)."""
-    cost = -log_weight
-    return (cost - cost.mean()) / (log_weight.shape[0] - 1)
+def forward_kl(weights: PathWeights) -> PathCoefficients:
+    """KL(P || Q) for backward paths from the target, with the leave-one-out mean (`objectives/forward.py`)."""
+    advantage, share = _advantage(weights.log_weight), _shares(weights)
+    return PathCoefficients(-share, -share, advantage + share, torch.zeros_like(share))
+
+
+def trust_region_log_variance(weights: PathWeights, aim: Tensor, temper: float) -> PathCoefficients:
+    """Half the variance of log q - aim, and t times the likelihood of the backward kernels (`objectives/trust.py`).
+
+    Args:
+        weights: Of stored paths under the bridge as it is now.
+        aim: log q_i + t log w of the same paths when they were drawn, `(batch,)`.
+        temper: t.
+    """
+    advantage, share = _advantage(weights.log_q - aim), _shares(weights)
+    return PathCoefficients(advantage, advantage, -temper * share, torch.zeros_like(share))
+
+
+def _shares(weights: PathWeights) -> Tensor:
+    return torch.full_like(weights.log_weight, 1.0 / weights.log_weight.shape[0])
+
+
+def _advantage(cost: Tensor) -> Tensor:
+    """(cost - its leave-one-out mean over the last axis) / N: the plain difference times N/(N-1)."""
+    return (cost - cost.mean(-1, keepdim=True)) / (cost.shape[-1] - 1)

@@ -1,94 +1,176 @@
-"""Overdamped bridges: Euler-Maruyama steps of annealed Langevin dynamics with learned controls.
+"""Overdamped bridges: a reference process with fixed drifts and learned controls.
 
-With s_n the standard deviation of transition n, G_n = beta_n * score + (1 - beta_n) * prior score and controls u
-(forward) and v (backward),
+With G_n = beta_n * score + (1 - beta_n) * prior score, H the prior score, the steps (a, f, c, b) of a `Reference`,
+its centre m and controls u (forward) and v (backward),
 
-    F_n: x_{n+1} ~ N( x_n     + s_n^2 ( G_n(x_n) / 2         + u_n(x_n) ),             s_n^2 )
-    B_n: x_n     ~ N( x_{n+1} + s_n^2 ( G_{n+1}(x_{n+1}) / 2 + v_{n+1}(x_{n+1}) ),     s_n^2 )
+  F_n: x_{n+1} ~ N( m + a_n (x_n - m)     + f_n^2 ( k_F G_n(x_n)         + h_F H(x_n)     + u_n(x_n) ),         f_n^2 )
+  B_n: x_n     ~ N( m + c_n (x_{n+1} - m) + b_n^2 ( k_B G_{n+1}(x_{n+1}) + h_B H(x_{n+1}) + v_{n+1}(x_{n+1}) ), b_n^2 )
 
-The backward kernel uses beta_{n+1} and the SAME s_n. Which u and v are learned is the algorithm's choice.
+The backward kernel uses beta_{n+1} and the time step of n. Which reference, drifts and controls is the algorithm's
+choice: `algorithms/` (the table is in samplers.md, section 1.0). Controls see a guide like G_n, but with the prior and
+the linear annealing that training starts from: constants, so that nothing flows back into what they see.
 """
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .bridge import Bridge, Chain, Transitions
+from .bridge import Bridge, Chain, Evaluate, Increments
 from .control import Control
-from .kernel import GaussianKernel
-from .prior import DiagonalPrior
+from .linear import Known, LinearKernels
+from .path import Node, Path
+from .prior import Prior, Scorer
+from .reference import Reference
 from .schedule import Annealing, Diffusion
 
-__all__ = ["OverdampedBridge"]
+__all__ = ["Drift", "Dynamics", "OverdampedBridge"]
+
+
+class Drift(NamedTuple):
+    """Coefficients of the fixed drifts, in units of the step's variance."""
+
+    annealed: float
+    """k, of the annealed score G."""
+    prior: float
+    """h, of the prior score H."""
+
+
+class Dynamics(NamedTuple):
+    """What an algorithm fixes beside its controls."""
+
+    reference: Reference
+    forward: Drift
+    backward: Drift
+    from_prior: bool = True
+    """Whether the annealed score starts from the prior's; if not, G_n = beta_n * score."""
 
 
 class OverdampedBridge(Bridge):
-    """Annealed Langevin dynamics with a forward control and, for DBS, an independent backward one.
+    """A reference process with a forward and a backward field.
 
     Args:
         prior: Law at n = 0.
         annealing: beta_0, ..., beta_N.
         diffusion: s_0, ..., s_{N-1}.
-        forward_control: u.
-        backward_control: v; None means v = -u (CMCD).
+        dynamics: Reference and fixed drifts.
+        forward_control: u; None for none.
+        backward_control: v; None for none.
+        mirrored: v = -u (CMCD); there is no backward control then.
     """
 
     times: Tensor
+    start_rows: int
 
     def __init__(
         self,
-        prior: DiagonalPrior,
+        prior: Prior,
         annealing: Annealing,
         diffusion: Diffusion,
-        forward_control: Control,
+        dynamics: Dynamics,
+        forward_control: Control | None,
         backward_control: Control | None,
+        *,
+        mirrored: bool = False,
     ) -> None:
         super().__init__()
         self.prior, self.annealing, self.diffusion = prior, annealing, diffusion
         self.forward_control, self.backward_control = forward_control, backward_control
-        self.dim, self.steps = prior.mean.shape[0], annealing.raw_increments.shape[0]
+        self.mirrored, self._dynamics = mirrored, dynamics
+        self.dim = self.state_dim = prior.dim
+        self.steps, self.start_rows, self.step_rows = annealing.raw_increments.shape[0], prior.rows, 1
         self.register_buffer("times", torch.linspace(0.0, 1.0, self.steps + 1), persistent=False)
 
-    def prior_kernel(self) -> GaussianKernel:
-        return self.prior.kernel()
+    def start(self, noise: Tensor) -> Tensor:
+        return self.prior.sample(noise)
+
+    def start_log_density(self, state: Tensor) -> Tensor:
+        return self.prior.log_density(state)
+
+    def end(self, x: Tensor, noise: Tensor) -> Tensor:
+        return x
 
     def forward_chain(self) -> Chain:
-        return self._chain(self.forward_control, 0, 1.0)
+        return self._chain(self._kernels()[0], self.forward_control, 0, 1.0)
 
     def backward_chain(self) -> Chain:
-        if self.backward_control is None:
-            return self._chain(self.forward_control, 1, -1.0)
-        return self._chain(self.backward_control, 1, 1.0)
+        control = self.forward_control if self.mirrored else self.backward_control
+        return self._chain(self._kernels()[1], control, 1, -1.0 if self.mirrored else 1.0)
 
-    def _chain(self, control: Control, offset: int, sign: float) -> Chain:
+    def increments(self, path: Path, first: int, last: int) -> Increments:
+        known = _known(self.prior.scorer(), path.state[first : last + 1], path.score[first : last + 1])
+        u, v = self._fields(known, first, last)
+        forward, backward = self._kernels()
+        early, late, rows = known.at(slice(None, -1)), known.at(slice(1, None)), slice(first, last)
+        live, shared = forward.log_density(late.x, early, u, rows)
+        return Increments(live, backward.log_density(early.x, late, v, rows)[0], shared)
+
+    def _kernels(self) -> tuple[LinearKernels, LinearKernels]:
+        """Forward and backward kernels without their fields."""
+        steps, beta = self._dynamics.reference.steps(self.prior, self.diffusion), self.annealing()[:, None]
+        forward = self._side(self._dynamics.forward, beta[:-1], steps.forward_shrink, steps.forward_scale)
+        return forward, self._side(self._dynamics.backward, beta[1:], steps.backward_shrink, steps.backward_scale)
+
+    def _side(self, drift: Drift, beta: Tensor, shrink: Tensor | None, scale: Tensor) -> LinearKernels:
+        """k G + h H and the shrinkage, with G and H written out."""
+        scorer, score, prior = self.prior.scorer(), None, None
+        if drift.annealed:
+            score = (drift.annealed * beta).expand_as(scale)
+        if drift.annealed and self._dynamics.from_prior:
+            prior = (drift.annealed + drift.prior) - drift.annealed * beta
+        elif drift.prior:
+            prior = torch.full_like(beta, drift.prior)
+        nothing = torch.zeros_like(scale)
+        constant, slope = (nothing, nothing) if prior is None else (prior * scorer.offset, prior * scorer.slope)
+        if shrink is not None:
+            pull = (shrink - 1.0) / scale.square()
+            constant, slope = constant - pull * self.prior.centre(), slope + pull
+        rest = None if prior is None or scorer.rest is None else prior.expand_as(scale)
+        return LinearKernels(constant, slope, score, rest, scale)
+
+    def _chain(self, kernels: LinearKernels, control: Control | None, offset: int, sign: float) -> Chain:
         """Kernels that start from grid point n + offset, with sign times the control."""
-        beta, scale = self.annealing(), self.diffusion()
-        features = control.features(self.times)
-        half_variance = 0.5 * scale.square()
+        steps, hint, scorer, times = kernels.steps(), self._hint(), self.prior.scorer(), self.times.tolist()
+        features = [] if control is None else control.features(self.times).each()
 
-        def kernel(n: int, x: Tensor, score: Tensor) -> GaussianKernel:
-            annealed = torch.lerp(self.prior.score(x), score, beta[n + offset])
-            field = control(x, annealed, features.at(n + offset))
-            return GaussianKernel(torch.addcmul(x, half_variance[n], annealed + 2.0 * sign * field), scale[n])
+        def transition(n: int, node: Node, noise: Tensor, evaluate: Evaluate) -> Node:
+            at, known, field = n + offset, _known(scorer, node.state, node.score), None
+            if control is not None:
+                field = control(known.x, hint(known, times[at]), features[at])
+                field = field if sign == 1.0 else -field
+            return evaluate(steps.draw(n, known, field, noise[0]))
 
-        return kernel
+        return transition
 
-    def transitions(self, first: int, x: Tensor, score: Tensor) -> Transitions:
-        last = first + x.shape[0] - 1
-        beta = self.annealing()[first : last + 1, None, None]
-        scale = self.diffusion()[first:last, None]
-        annealed = torch.lerp(self.prior.score(x), score, beta)
-        forward_features = self.forward_control.features(self.times)
-        if self.backward_control is None:
-            u = self.forward_control(x, annealed, forward_features.between(first, last + 1))
-            u, v = u[:-1], -u[1:]
-        else:
-            u = self.forward_control(x[:-1], annealed[:-1], forward_features.between(first, last))
-            backward_features = self.backward_control.features(self.times)
-            v = self.backward_control(x[1:], annealed[1:], backward_features.between(first + 1, last + 1))
-        variance, half = scale.square(), 0.5 * annealed
-        langevin = torch.addcmul(x[:-1], variance, half[:-1])
-        return Transitions(
-            forward=GaussianKernel(torch.addcmul(langevin, variance, u), scale),
-            backward=GaussianKernel(torch.addcmul(x[1:], variance, half[1:] + v), scale),
-            shared=GaussianKernel(torch.addcmul(langevin, variance, u.detach()), scale),
-        )
+    def _hint(self) -> Callable[[Known, Tensor | float], Tensor]:
+        """(known, time) -> what controls see: linear annealing from the prior as it was at first, a constant."""
+        if not self._dynamics.from_prior:
+            return lambda known, times: known.score * times
+        offset, slope, _ = self.prior.anchor_scorer()
+
+        def hint(known: Known, times: Tensor | float) -> Tensor:
+            prior = torch.addcmul(offset, known.x, slope)
+            return torch.lerp(prior if known.rest is None else prior + known.rest, known.score, times)
+
+        return hint
+
+    def _fields(self, known: Known, first: int, last: int) -> tuple[Tensor | None, Tensor | None]:
+        """u at the earlier and v at the later points of transitions first, ..., last - 1."""
+        forward, backward = self.forward_control, self.backward_control
+        if forward is None and backward is None:
+            return None, None
+        x, hint = known.x, self._hint()(known, self.times[first : last + 1, None, None])
+        if self.mirrored and forward is not None:
+            u = forward(x, hint, forward.features(self.times).between(first, last + 1))
+            return u[:-1], -u[1:]
+        u, v = None, None
+        if forward is not None:
+            u = forward(x[:-1], hint[:-1], forward.features(self.times).between(first, last))
+        if backward is not None:
+            v = backward(x[1:], hint[1:], backward.features(self.times).between(first + 1, last + 1))
+        return u, v
+
+
+def _known(scorer: Scorer, x: Tensor, score: Tensor) -> Known:
+    return Known(x, score, None if scorer.rest is None else scorer.rest(x))

@@ -4,30 +4,38 @@ Draw i is a pure function of (sampler, seed, i). Draws are computed in blocks th
 intra-op thread makes them equal bit for bit on one type of CPU.
 """
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from gephyra.targets.base import Target
 
-from .algorithms import BUILDERS
 from .bridge import Bridge
+from .components import Components
 from .coordinates import Coordinates
 from .counted import CountedTarget
-from .diagnose import diagnose
-from .evaluate import BLOCK_SIZE, EUBO_PATHS, block, estimate_eubo, estimate_fresh
+from .drawing import Drawn, draw_block
+from .draws import Draws
+from .evaluate import BLOCK_SIZE, block
+from .measure import Candidate, measure
 from .optimise import load_bridge
-from .random import torch_generator
-from .report import Report, Times
+from .polish import Langevin, step_scale, tune
+from .prepare import new_baseline, new_bridge
+from .report import Facts, PolishReport, Report, Served
 from .settings import TrainingSettings
+from .shift import Weighted, shift
 from .storage import read_tensors, write_tensors
 
-__all__ = ["Block", "Sampler"]
+__all__ = ["Block", "Sampler", "pack_coordinates", "unpack_coordinates"]
 
-_FORMAT = 1
+_FORMAT = 2
+# Format 1 had no components, and only bridges were served.
+_READABLE = (1, 2)
+_PLAIN = Draws()
 
 
 class Block(NamedTuple):
@@ -46,7 +54,8 @@ class Sampler:
     Args:
         target: The density in its own coordinates.
         coordinates: Where the bridge lives.
-        bridge: The trained bridge.
+        components: Of its mixture prior, if it has one.
+        bridge: The trained bridge, or the prior alone where that is what is served.
         settings: How it was trained.
         report: What was measured after training; see `estimate` for fresh numbers.
     """
@@ -54,48 +63,66 @@ class Sampler:
     block_size: int = BLOCK_SIZE
 
     def __init__(
-        self, target: Target, coordinates: Coordinates, bridge: Bridge, settings: TrainingSettings, report: Report
+        self,
+        target: Target,
+        coordinates: Coordinates,
+        components: Components | None,
+        bridge: Bridge,
+        settings: TrainingSettings,
+        report: Report,
     ) -> None:
-        self.target, self.coordinates, self.bridge = target, coordinates, bridge
+        self.target, self.coordinates, self.components, self.bridge = target, coordinates, components, bridge
         self.settings, self.report = settings, report
         self.dim = target.dim
         self._view = coordinates.view(target)
 
-    def draw(self, seed: int, start: int, count: int) -> Iterator[Block]:
-        """Draws start, ..., start + count - 1 of a seed, at most a block at a time."""
+    def draw(self, seed: int, start: int, count: int, how: Draws = _PLAIN) -> Iterator[Block]:
+        """Draws start, ..., start + count - 1 of a seed, at most a block at a time.
+
+        Raises ValueError, beginning with the field's name, for draws that a sampler of this method cannot make.
+        """
         stop = start + count
-        for index in range(start // self.block_size, -(-stop // self.block_size)):
-            u, log_weight = block(self.bridge, self._view, "draw", seed, index, self.block_size)
-            x = self._view.to_target(u).float()
+        for index, drawn in self._blocks(seed, start, count, how):
+            x = self._view.to_target(drawn.u).float().cpu()
             first = index * self.block_size
             rows = slice(max(start - first, 0), min(stop - first, self.block_size))
-            yield Block(first + rows.start, x[rows], log_weight[rows])
+            yield Block(first + rows.start, x[rows], drawn.log_weight.cpu()[rows])
+
+    def polish_report(self, seed: int, start: int, count: int, how: Draws) -> PolishReport:
+        """What resampling and polish do to the weighted draws of all blocks that hold start, ..., start + count - 1.
+
+        Raises ValueError as `draw` does, and for a `count` below 1.
+        """
+        if count < 1:
+            raise ValueError(f"count must be at least 1, got {count}")
+        drawn = [part for _, part in self._blocks(seed, start, count, how)]
+        weights = [(part.raw_u, part.raw_log_weight, part.u, part.log_weight) for part in drawn]
+        raw, raw_weight, new, weight = (torch.cat(parts).cpu() for parts in zip(*weights, strict=True))
+        langevin = how.polish.langevin
+        return PolishReport(
+            draws=new.shape[0],
+            steps=how.polish_steps if langevin else 0,
+            step_size=self._langevin.step_size if langevin else None,
+            imh_acceptance=_mean([part.imh_acceptance for part in drawn]),
+            mala_acceptance=_mean([part.mala_acceptance for part in drawn]),
+            **shift(
+                Weighted(self._view.to_target(raw), raw_weight), Weighted(self._view.to_target(new), weight)
+            )._asdict(),
+        )
 
     def estimate(self, count: int, seed: int) -> Report:
         """A report on `count` fresh paths; training facts are carried over from the stored report.
 
         Raises ValueError where fewer than two paths had positive weight.
         """
-        counted = CountedTarget(self._view)
-        estimates, non_finite = estimate_fresh(self.bridge, counted, "evidence", seed, count)
-        eubo = estimate_eubo(self.bridge, counted, seed, min(count, EUBO_PATHS))
-        fresh = replace(
-            self.report,
-            **estimates._asdict(),
-            **eubo._asdict(),
-            paths=count,
-            seed=seed,
-            non_finite_paths=non_finite,
-            target_evaluations=counted.evaluations,
-            times=Times(),
-            reference_log_z=self.target.log_z,
-        )
-        return replace(fresh, warnings=diagnose(fresh))
+        facts = Facts(precondition=self.report.precondition, served=self.report.served)
+        candidate = Candidate(self.bridge, self.coordinates, self.components)
+        return measure(candidate, CountedTarget(self.target), "evidence", seed, count, facts)
 
     def save(self, path: Path) -> None:
         """Write the sampler, without its target, to a safetensors file."""
         tensors = {f"bridge.{name}": value for name, value in self.bridge.state_dict().items()}
-        tensors |= {"coordinates.shift": self.coordinates.shift, "coordinates.scale": self.coordinates.scale}
+        tensors |= pack_coordinates(self.coordinates, self.components)
         record = {
             "format": _FORMAT,
             "dim": self.dim,
@@ -105,6 +132,22 @@ class Sampler:
         }
         write_tensors(path, tensors, record)
 
+    def _blocks(self, seed: int, start: int, count: int, how: Draws) -> Iterator[tuple[int, Drawn]]:
+        """The blocks that hold these draws, with their indices."""
+        how.check(self.settings.method)
+        for index in range(start // self.block_size, -(-(start + count) // self.block_size)):
+            langevin = self._langevin if how.polish.langevin else None
+            yield index, draw_block(self.bridge, self._view, how, langevin, seed, index, self.block_size)
+
+    @cached_property
+    def _langevin(self) -> Langevin:
+        """MALA as the report tuned it, or else as it would have."""
+        scale = step_scale(self.dim, self.components)
+        if self.report.polish is not None and self.report.polish.step_size is not None:
+            return Langevin(scale, self.report.polish.step_size)
+        seed = self.report.seed
+        return tune(self._view, scale, *block(self.bridge, self._view, "polish/ends", seed, 0, self.block_size), seed)
+
     @classmethod
     def load(cls, path: Path, target: Target) -> "Sampler":
         """The sampler stored at `path`, for the target it was trained on.
@@ -113,14 +156,38 @@ class Sampler:
         """
         tensors, record = read_tensors(path)
         try:
-            if record["format"] != _FORMAT or record["block_size"] != BLOCK_SIZE:
-                raise ValueError(f"{path.name} has format {record['format']}; this version reads {_FORMAT}")
-            if record["dim"] != target.dim:
-                raise ValueError(f"{path.name} is for dimension {record['dim']}, the target has {target.dim}")
+            _check_record(path.name, record, target.dim)
             settings, report = TrainingSettings.from_json(record["settings"]), Report.from_json(record["report"])
-            coordinates = Coordinates(tensors["coordinates.shift"], tensors["coordinates.scale"])
+            coordinates, components = unpack_coordinates(tensors)
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path.name} lacks or garbles a part of its record: {error}") from error
-        bridge = BUILDERS[settings.method](target.dim, settings, torch_generator("init", settings.seed))
+        build = new_baseline if report.served is Served.BASELINE else new_bridge
+        bridge = build(target.dim, settings, components)
         load_bridge(bridge, tensors)
-        return cls(target, coordinates, bridge.requires_grad_(False), settings, report)
+        return cls(target, coordinates, components, bridge.requires_grad_(False), settings, report)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def pack_coordinates(coordinates: Coordinates, components: Components | None) -> dict[str, Tensor]:
+    """Named tensors for a file; `unpack_coordinates` inverts it."""
+    parts: dict[str, Any] = {"coordinates": coordinates, "components": components}
+    return {f"{part}.{k}": v for part, value in parts.items() if value is not None for k, v in value._asdict().items()}
+
+
+def unpack_coordinates(tensors: dict[str, Tensor]) -> tuple[Coordinates, Components | None]:
+    """What `pack_coordinates` packed. Raises KeyError for missing tensors."""
+    coordinates = Coordinates(*(tensors[f"coordinates.{name}"] for name in Coordinates._fields))
+    if "components.mean" not in tensors:
+        return coordinates, None
+    return coordinates, Components(*(tensors[f"components.{name}"] for name in Components._fields))
+
+
+def _check_record(name: str, record: dict[str, Any], dim: int) -> None:
+    if record["format"] not in _READABLE or record["block_size"] != BLOCK_SIZE:
+        raise ValueError(f"{name} has format {record['format']}; this version reads {_READABLE}")
+    if record["dim"] != dim:
+        raise ValueError(f"{name} is for dimension {record['dim']}, the target has {dim}")

@@ -10,12 +10,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["Annealing", "Diffusion"]
+__all__ = ["Annealing", "Diffusion", "cosine_shares"]
 
 
-# Shares of time start as cos^2, falling to about this: steps shrink towards the target, whose mass may lie in places
-# narrower than an equal step.
+# The last shares of time, about: see `cosine_shares`.
 _LAST_SHARE = 0.1
+
+
+def cosine_shares(steps: int) -> Tensor:
+    """Initial shares of time, `(steps,)`, up to a factor: cos^2 above a floor.
+
+    Steps shrink towards the target, whose mass may lie in places narrower than an equal step.
+    """
+    return torch.cos(0.5 * math.pi * torch.arange(steps) / steps).square() + _LAST_SHARE
 
 
 class Annealing(nn.Module):
@@ -39,15 +46,17 @@ class Diffusion(nn.Module):
     Args:
         dim: Dimension.
         steps: Transitions N.
-        sigma: Initial diffusion coefficient, positive, for a time horizon of 1.
-        learned: Whether sigma and the shares of time receive gradients.
+        sigma: Initial diffusion coefficient, positive, for a time horizon of 1; one number, or one a dimension.
+        learned: Whether sigma receives gradients.
+        learned_time: Whether the shares of time do.
     """
 
-    def __init__(self, dim: int, steps: int, sigma: float, *, learned: bool = True) -> None:
+    def __init__(
+        self, dim: int, steps: int, sigma: float | Tensor, *, learned: bool = True, learned_time: bool = True
+    ) -> None:
         super().__init__()
-        self.log_sigma = nn.Parameter(torch.full((dim,), math.log(sigma)), requires_grad=learned)
-        shares = torch.cos(0.5 * math.pi * torch.arange(steps) / steps).square() + _LAST_SHARE
-        self.raw_time = nn.Parameter(shares.log(), requires_grad=learned)
+        self.log_sigma = nn.Parameter(torch.as_tensor(sigma).float().log().expand(dim).clone(), requires_grad=learned)
+        self.raw_time = nn.Parameter(cosine_shares(steps).log(), requires_grad=learned_time)
 
     def forward(self) -> Tensor:
         """Standard deviations, `steps x dim`."""

@@ -4,48 +4,40 @@ The session owns the clock, the budget, the checkpoints and what the caller is t
 """
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-from gephyra.targets.base import OpaqueTarget, Target
+from gephyra.targets.base import Target
 
-from .algorithms import BUILDERS
 from .checkpoint import Checkpoint, latest_checkpoint, write_checkpoint
-from .coordinates import Coordinates
 from .counted import CountedTarget
-from .diagnose import diagnose
-from .evaluate import BLOCK_SIZE, EUBO_PATHS, estimate_eubo, estimate_fresh
-from .gradient import GradientOf, detached_gradient, reparametrised_gradient
-from .losses import log_variance, reverse_kl_log_derivative
-from .optimise import Optimiser
-from .precondition import PRECONDITION_BATCH, precondition
+from .evaluate import BLOCK_SIZE
+from .finish import finish
+from .goal import CoolDown
+from .objectives import OBJECTIVES
+from .objectives.inputs import ObjectiveInputs
+from .optimise import Optimiser, load_bridge
+from .place import device_of
+from .precondition import PRECONDITION_BATCH
+from .prepare import Prepared, check_start, new_bridge, prepare
 from .random import torch_generator
-from .report import Metrics, PreconditionReport, Report, Times
-from .sampler import Sampler
-from .settings import Loss, TrainingSettings
+from .report import Metrics, PreconditionReport, Served, Times
+from .sampler import Sampler, pack_coordinates, unpack_coordinates
+from .samples import drawing, resampled
+from .settings import TrainingSettings
 from .watch import Watch
 
-__all__ = ["GRADIENTS", "REPORT_PATHS", "StopTraining", "TrainingFailed", "train"]
-
-REPORT_PATHS = 16384
-"""Fresh forward paths behind a report; the ESS fraction and k-hat depend on the number."""
+__all__ = ["StopTraining", "TrainingFailed", "train"]
 
 _CHECKPOINT_SECONDS = 5.0
-# Of a budget in seconds, at most: good coordinates are worth more than steps. The Gaussian then stays where it got to.
+# Of a budget, at most: good coordinates are worth more than steps. The preconditioner then stays where it got to.
 _PRECONDITION_SHARE = 0.5
 # After this many steps without two finite paths the target is hopeless where the bridge starts.
 _HOPELESS_STEPS = 20
-
-GRADIENTS: Mapping[Loss, GradientOf] = {
-    Loss.RKL_LD: detached_gradient(reverse_kl_log_derivative),
-    Loss.LV: detached_gradient(log_variance),
-    Loss.RKL_R: reparametrised_gradient,
-}
-"""How each loss is differentiated: the only place where words become losses."""
 
 
 class StopTraining(Exception):
@@ -69,18 +61,11 @@ class _Hooks(NamedTuple):
     clock: Callable[[], float]
 
 
-class _Prepared(NamedTuple):
-    """Where optimisation starts: coordinates, and the facts about them."""
-
-    coordinates: Coordinates
-    report: PreconditionReport
-    precondition_seconds: float
-
-
 def train(
     target: Target,
     settings: TrainingSettings,
     *,
+    start: Sampler | None = None,
     on_metrics: Callable[[Metrics], None] = lambda metrics: None,
     on_checkpoint: Callable[[int], None] = lambda step: None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -93,6 +78,7 @@ def train(
     Args:
         target: The density.
         settings: Method, loss, budget and the rest.
+        start: An earlier sampler of the same method and size: go on from its coordinates and parameters.
         on_metrics: Told of progress about twice a second.
         on_checkpoint: Told the step of each checkpoint, once it is on disk.
         should_stop: Asked before every step.
@@ -102,13 +88,20 @@ def train(
 
     Raises:
         StopTraining: `should_stop` said so.
-        TrainingFailed: The target was not finite where the sampler looked.
+        TrainingFailed: The target was not finite where the sampler looked, there is no such device, `start` does not
+            fit the settings, or there are no draws for a loss that learns from draws.
     """
+    try:
+        device_of(settings.device)
+        if start is not None:
+            check_start(settings, start.settings, target.dim, start.dim)
+    except ValueError as error:
+        raise TrainingFailed("INCONSISTENT_SETTINGS", str(error)) from error
     startup_seconds += _warm_up(target, settings, clock)
     hooks = _Hooks(on_metrics, on_checkpoint, should_stop, clock)
     run = _Run(target, settings, hooks, checkpoint_folder)
     stored = None if checkpoint_folder is None else latest_checkpoint(checkpoint_folder)
-    prepared = run.prepare() if stored is None else run.restore(stored)
+    prepared = run.restore(stored) if stored is not None else run.prepare() if start is None else run.go_on(start)
     run.optimise(prepared)
     return run.finish(prepared, startup_seconds)
 
@@ -124,45 +117,58 @@ def _warm_up(target: Target, settings: TrainingSettings, clock: Callable[[], flo
 class _Run:
     """One training run: its budget, its checkpoints, its three stages."""
 
+    _optimiser: Optimiser
+
     def __init__(self, target: Target, settings: TrainingSettings, hooks: _Hooks, folder: Path | None) -> None:
         self._target, self._counted = target, CountedTarget(target)
         self._settings, self._hooks, self._folder = settings, hooks, folder
         self._watch = Watch(hooks.on_metrics, hooks.clock)
-        bridge = BUILDERS[settings.method](target.dim, settings, torch_generator("init", settings.seed))
-        self._optimiser = Optimiser(bridge, GRADIENTS[settings.loss], settings)
         # Budget seconds spent by earlier attempts, and the clock reading they are counted from.
         self._spent, self._origin = 0.0, hooks.clock()
+        self._cool_down = CoolDown(settings.goal)
 
-    def prepare(self) -> _Prepared:
+    def prepare(self) -> Prepared:
         """Find coordinates and write the first checkpoint."""
         self._watch.stage("precondition", 0, 0.0, 0.0, 0)
-        settings = self._settings
         try:
-            found = precondition(settings.precondition, self._counted, settings.seed, self._precondition_spent)
+            found = prepare(self._counted, self._settings, self._precondition_spent)
         except ValueError as error:
             raise TrainingFailed("NON_FINITE_LOG_DENSITY", str(error)) from error
         if self._hooks.should_stop():
             raise StopTraining
-        prepared = _Prepared(found.coordinates, found.report, self._seconds())
+        return self._begin(found._replace(seconds=self._seconds()))
+
+    def go_on(self, start: Sampler) -> Prepared:
+        """Start from the coordinates of an earlier sampler, and its parameters if it serves a bridge."""
+        view, draws = start.coordinates.view(self._counted), None
+        if self._settings.loss.from_draws:
+            draws = resampled(start.bridge, view, self._settings.seed)
+        prepared = Prepared(start.coordinates, start.components, start.report.precondition, 0.0, draws)
+        self._optimiser = self._new_optimiser(prepared)
+        if start.report.served is Served.BRIDGE:
+            parameters = {f"bridge.{name}": value for name, value in start.bridge.state_dict().items()}
+            load_bridge(self._optimiser.bridge, parameters)
         self._checkpoint(prepared)
         return prepared
 
-    def _precondition_spent(self) -> float:
-        if self._hooks.should_stop():
-            return 1.0
-        return self._settings.budget.fraction(0, self._seconds()) / _PRECONDITION_SHARE
-
-    def restore(self, stored: Checkpoint) -> _Prepared:
+    def restore(self, stored: Checkpoint) -> Prepared:
         """Go on where a checkpoint was written."""
         record = stored.record
-        self._optimiser.restore(stored.tensors, stored.step)
+        coordinates, components = unpack_coordinates(stored.tensors)
+        report = PreconditionReport(**record["precondition"])
+        draws = stored.tensors.get("prepared.draws")
+        prepared = Prepared(coordinates, components, report, record["precondition_seconds"], draws)
+        self._optimiser = self._new_optimiser(prepared)
+        # Evaluations that only repeat what was counted before are not counted again.
+        self._optimiser.restore(stored.tensors, stored.step, coordinates.view(self._counted))
         self._spent, self._origin = record["seconds"], self._hooks.clock()
         self._counted.evaluations, self._watch.non_finite = record["target_evaluations"], record["non_finite_paths"]
-        coordinates = Coordinates(stored.tensors["coordinates.shift"], stored.tensors["coordinates.scale"])
-        return _Prepared(coordinates, PreconditionReport(**record["precondition"]), record["precondition_seconds"])
+        self._cool_down.restore(record.get("cool_down"))
+        self._watch.restore(stored.tensors)
+        return prepared
 
-    def optimise(self, prepared: _Prepared) -> None:
-        """Steps until the budget is spent."""
+    def optimise(self, prepared: Prepared) -> None:
+        """Steps until the budget is spent, or the goal reached and cooled down from."""
         view, hopeless, saved = prepared.coordinates.view(self._counted), 0, self._hooks.clock()
         while (fraction := self._fraction()) < 1.0:
             self._stop_if_asked(prepared)
@@ -176,16 +182,17 @@ class _Run:
                 )
             progress = (self._optimiser.step, self._seconds(), self._fraction(), self._counted.evaluations)
             self._watch.step(gradient, *progress)
+            self._cool_down.note(self._watch.recent, self._budget_fraction())
             if self._hooks.clock() - saved > _CHECKPOINT_SECONDS:
                 self._checkpoint(prepared)
                 saved = self._hooks.clock()
         self._checkpoint(prepared)
 
-    def finish(self, prepared: _Prepared, startup_seconds: float) -> Sampler:
+    def finish(self, prepared: Prepared, startup_seconds: float) -> Sampler:
         """The trained sampler with its report. The budget's clock has stopped."""
-        train_seconds, started = self._seconds() - prepared.precondition_seconds, self._hooks.clock()
-        settings, bridge = self._settings, self._optimiser.bridge.requires_grad_(False)
-        view = prepared.coordinates.view(self._counted)
+        times = Times(prepared.seconds, self._seconds() - prepared.seconds, 0.0, startup_seconds)
+        started = self._hooks.clock()
+        self._optimiser.settle()
 
         def progress(fraction: float) -> None:
             # The last checkpoint stands: time spent on evaluation is none of the budget's.
@@ -195,52 +202,64 @@ class _Run:
             self._watch.stage("evaluate", self._optimiser.step, seconds, fraction, self._counted.evaluations)
 
         try:
-            estimates, non_finite = estimate_fresh(bridge, view, "report", settings.seed, REPORT_PATHS, progress)
+            return finish(
+                self._optimiser.bridge, prepared, self._target, self._counted, self._settings, times, progress,
+                self._hooks.clock,
+            )  # fmt: skip
         except ValueError as error:
             raise TrainingFailed("NON_FINITE_LOG_DENSITY", str(error)) from error
-        eubo = estimate_eubo(bridge, view, settings.seed, EUBO_PATHS)
-        evaluate_seconds = self._hooks.clock() - started
-        report = Report(
-            **estimates._asdict(),
-            **eubo._asdict(),
-            paths=REPORT_PATHS,
-            seed=settings.seed,
-            non_finite_paths=non_finite,
-            target_evaluations=self._counted.evaluations,
-            times=Times(prepared.precondition_seconds, train_seconds, evaluate_seconds, startup_seconds),
-            precondition=prepared.report,
-            reference_log_z=self._target.log_z,
-        )
-        report = replace(report, warnings=(*diagnose(report), *self._caveats()))
-        return Sampler(self._target, prepared.coordinates, bridge, settings, report)
 
-    def _caveats(self) -> tuple[str, ...]:
-        if self._settings.loss is Loss.RKL_R and isinstance(self._target, OpaqueTarget):
-            return ("loss rkl-r took the score of this target as a constant: it has no second derivatives in torch.",)
-        return ()
+    def _begin(self, prepared: Prepared) -> Prepared:
+        self._optimiser = self._new_optimiser(prepared)
+        self._checkpoint(prepared)
+        return prepared
+
+    def _new_optimiser(self, prepared: Prepared) -> Optimiser:
+        settings = self._settings
+        bridge = new_bridge(self._target.dim, settings, prepared.components)
+        draw = drawing(prepared.coordinates.view(self._target), prepared.draws) if settings.loss.from_draws else None
+        generator = torch_generator("objective", settings.seed)
+        try:
+            objective = OBJECTIVES[settings.loss](ObjectiveInputs(settings, bridge, generator, draw))
+        except ValueError as error:
+            raise TrainingFailed("NO_SAMPLES", str(error)) from error
+        return Optimiser(bridge, objective.to(device_of(settings.device)), settings)
+
+    def _precondition_spent(self) -> float:
+        if self._hooks.should_stop():
+            return 1.0
+        used = self._settings.budget.fraction(0, self._seconds(), self._counted.evaluations)
+        return used / _PRECONDITION_SHARE
 
     def _seconds(self) -> float:
         return self._spent + self._hooks.clock() - self._origin
 
-    def _fraction(self) -> float:
-        return self._settings.budget.fraction(self._optimiser.step, self._seconds())
+    def _budget_fraction(self) -> float:
+        return self._settings.budget.fraction(self._optimiser.step, self._seconds(), self._counted.evaluations)
 
-    def _stop_if_asked(self, prepared: _Prepared) -> None:
+    def _fraction(self) -> float:
+        return self._cool_down.fraction(self._budget_fraction())
+
+    def _stop_if_asked(self, prepared: Prepared) -> None:
         if self._hooks.should_stop():
             self._checkpoint(prepared)
             raise StopTraining
 
-    def _checkpoint(self, prepared: _Prepared) -> None:
+    def _checkpoint(self, prepared: Prepared) -> None:
         if self._folder is None:
             return
-        coordinates = {f"coordinates.{name}": value for name, value in prepared.coordinates._asdict().items()}
         record = {
             "seconds": self._seconds(),
             "target_evaluations": self._counted.evaluations,
             "non_finite_paths": self._watch.non_finite,
             "precondition": asdict(prepared.report),
-            "precondition_seconds": prepared.precondition_seconds,
+            "precondition_seconds": prepared.seconds,
+            "cool_down": self._cool_down.state(),
         }
         step = self._optimiser.step
-        write_checkpoint(self._folder, Checkpoint(step, self._optimiser.tensors() | coordinates, record))
+        tensors = self._optimiser.tensors() | self._watch.tensors()
+        tensors |= pack_coordinates(prepared.coordinates, prepared.components)
+        if prepared.draws is not None:
+            tensors["prepared.draws"] = prepared.draws
+        write_checkpoint(self._folder, Checkpoint(step, tensors, record))
         self._hooks.on_checkpoint(step)

@@ -1,31 +1,20 @@
-"""The one simulation loop: draw paths of a bridge, from prior to target or back."""
+"""The one simulation loop, `walk`: draw paths of a bridge, from prior to target or back."""
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from gephyra.targets.base import Target
 
-from .bridge import Bridge, Chain
+from .bridge import Bridge, Chain, Evaluate
+from .path import Node, Path
 
-__all__ = ["Path", "simulate", "simulate_backward"]
-
-
-class Path(NamedTuple):
-    """Stored paths: all that the losses and the log weights need."""
-
-    x: Tensor
-    """Points x_0, ..., x_N, `(steps + 1) x batch x dim`."""
-    score: Tensor
-    """The target's score at those points, same shape."""
-    log_density: Tensor
-    """The target's log density at x_N, `(batch,)`."""
+__all__ = ["evaluator", "simulate", "simulate_backward", "walk"]
 
 
 def simulate(bridge: Bridge, target: Target, noise: Tensor) -> Path:
-    """Draw forward paths x_0 ~ p_0, x_{n+1} ~ F_n(. | x_n).
+    """Draw forward paths z_0 ~ p_0, z_{n+1} ~ F_n(. | z_n).
 
     Under `torch.no_grad()` the path is a constant; with gradients on, it is differentiable in the bridge's parameters
     (the reparametrised loss), the score as far as the target has second derivatives.
@@ -33,15 +22,15 @@ def simulate(bridge: Bridge, target: Target, noise: Tensor) -> Path:
     Args:
         bridge: The bridge.
         target: Density that gives the score at every point; steps + 1 evaluations a path.
-        noise: Standard normal, `(steps + 1) x batch x dim`; noise[0] draws x_0.
+        noise: Standard normal, `bridge.noise_rows x batch x dim`.
     """
-    start = bridge.prior_kernel().sample(noise[0])
-    return _walk(bridge.forward_chain(), range(bridge.steps), target, start, noise[1:])
+    start = bridge.start(noise[: bridge.start_rows])
+    return _walk(bridge, bridge.forward_chain(), range(bridge.steps), target, start, noise[bridge.start_rows :])
 
 
 @torch.no_grad()
 def simulate_backward(bridge: Bridge, target: Target, end: Tensor, noise: Tensor) -> Path:
-    """Draw backward paths x_n ~ B_n(. | x_{n+1}) from given end points, as a constant.
+    """Draw backward paths z_n ~ B_n(. | z_{n+1}) from given end points, as a constant.
 
     With `end` drawn from the target, the mean log weight of these paths is the EUBO, an upper bound of log Z.
 
@@ -49,19 +38,41 @@ def simulate_backward(bridge: Bridge, target: Target, end: Tensor, noise: Tensor
         bridge: The bridge.
         target: Density that gives the score at every point.
         end: Points x_N, `batch x dim`.
-        noise: Standard normal, `steps x batch x dim`.
+        noise: Standard normal, `(1 + steps * step_rows) x batch x dim`; its first row draws a momentum.
     """
-    back = _walk(bridge.backward_chain(), range(bridge.steps - 1, -1, -1), target, end, noise)
-    return Path(back.x.flip(0), back.score.flip(0), target.log_density(end))
+    state, order = bridge.end(end, noise[0]), range(bridge.steps - 1, -1, -1)
+    back = _walk(bridge, bridge.backward_chain(), order, target, state, noise[1:])
+    return Path(back.state.flip(0), back.score.flip(0), back.log_densities.flip(0))
 
 
-def _walk(chain: Chain, order: Iterable[int], target: Target, x: Tensor, noise: Tensor) -> Path:
-    """Follow `chain` from x through the transitions in `order`; the log density is that of the last point."""
-    log_density, score = target.log_density_and_score(x)
-    points, scores = [x], [score]
-    for n, step_noise in zip(order, noise, strict=True):
-        x = chain(n, x, score).sample(step_noise)
-        log_density, score = target.log_density_and_score(x)
-        points.append(x)
-        scores.append(score)
-    return Path(torch.stack(points), torch.stack(scores), log_density)
+def evaluator(bridge: Bridge, target: Target) -> Evaluate:
+    """What chains call at every new state."""
+
+    def evaluate(state: Tensor) -> Node:
+        log_density, score = target.log_density_and_score(state[:, : bridge.dim])
+        return Node(state, score, log_density)
+
+    return evaluate
+
+
+def walk(chain: Chain, order: Sequence[int], evaluate: Evaluate, node: Node, noise: Tensor) -> Iterator[Node]:
+    """The nodes that the transitions in `order` lead to, one after the other, from `node`.
+
+    Args:
+        chain: Forward or backward kernels.
+        order: Which transitions.
+        evaluate: What the chain calls at new states.
+        node: Where the first one starts.
+        noise: Standard normal, as many rows for each transition as the bridge takes.
+    """
+    rows = noise.shape[0] // max(1, len(order))
+    for index, n in enumerate(order):
+        node = chain(n, node, noise[index * rows : (index + 1) * rows], evaluate)
+        yield node
+
+
+def _walk(bridge: Bridge, chain: Chain, order: Sequence[int], target: Target, state: Tensor, noise: Tensor) -> Path:
+    """Follow `chain` from `state` through the transitions in `order`; the log density is that of the last point."""
+    evaluate = evaluator(bridge, target)
+    start = evaluate(state)
+    return Path.of([start, *walk(chain, order, evaluate, start, noise)])

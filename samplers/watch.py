@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from .estimate import estimate
-from .gradient import Gradient
+from .goal import Rough
+from .objective import Gradient
 from .report import Metrics
 
 __all__ = ["Watch"]
@@ -23,6 +24,10 @@ class Watch:
     Args:
         on_metrics: Receives the metrics.
         clock: Seconds, monotonic.
+
+    Attributes:
+        non_finite: Paths so far that were not finite.
+        recent: Estimates from recent steps, renewed whenever all of those steps are new.
     """
 
     def __init__(self, on_metrics: Callable[[Metrics], None], clock: Callable[[], float]) -> None:
@@ -30,6 +35,7 @@ class Watch:
         self._recent: deque[Tensor] = deque(maxlen=_WINDOW)
         self._last_time, self._last_step = clock(), 0
         self.non_finite = 0
+        self.recent = _rough(self._recent)
 
     def stage(self, name: str, step: int, seconds: float, fraction: float, evaluations: int) -> None:
         """Report that a stage has come to `fraction` of the budget, with the newest estimates."""
@@ -38,8 +44,10 @@ class Watch:
 
     def step(self, gradient: Gradient, step: int, seconds: float, fraction: float, evaluations: int) -> None:
         """Take note of a training step, and report if it is time."""
-        self._recent.append(gradient.log_weight)
+        self._recent.append(gradient.log_weight.cpu())
         self.non_finite += int(gradient.log_weight.isinf().sum())
+        if step % _WINDOW == 0:
+            self.recent = _rough(self._recent)
         now = self._clock()
         if now - self._last_time < _INTERVAL_SECONDS and fraction < 1.0:
             return
@@ -48,11 +56,19 @@ class Watch:
         rough = _rough(self._recent)
         self._on_metrics(Metrics("train", step, seconds, fraction, *rough, rate, evaluations, self.non_finite))
 
+    def tensors(self) -> dict[str, Tensor]:
+        """The paths of recent steps, for a checkpoint: a goal must be met at the same step after a resume."""
+        return {"watch.recent": torch.stack(list(self._recent))} if self._recent else {}
 
-def _rough(recent: deque[Tensor]) -> tuple[float, float, float, float]:
-    """Loss, ELBO, log Z and ESS fraction of the pooled recent paths; NaN where there are too few finite ones."""
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Go on from what `tensors` returned."""
+        self._recent.extend(tensors.get("watch.recent", torch.zeros(0, 0)))
+
+
+def _rough(recent: deque[Tensor]) -> Rough:
+    """Estimates from the pooled recent paths; NaN where there are too few finite ones."""
     pooled = torch.cat(list(recent)) if recent else torch.zeros(0)
     if int(pooled.isfinite().sum()) < 2:
-        return math.nan, math.nan, math.nan, math.nan
-    pooled_estimates = estimate(pooled)
-    return -pooled_estimates.elbo, pooled_estimates.elbo, pooled_estimates.log_z, pooled_estimates.ess_fraction
+        return Rough(math.nan, math.nan, math.nan, math.nan)
+    found = estimate(pooled)
+    return Rough(-found.elbo, found.elbo, found.log_z, found.ess_fraction)

@@ -10,57 +10,76 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .bridge import Bridge
-from .simulate import Path
+from .bridge import Bridge, Increments
+from .path import Path
 
-__all__ = ["PathDensities", "log_weights", "spans", "weigh"]
+__all__ = ["PathWeights", "log_weights", "path_weights", "spans"]
 
 # Floats of points a chunk may hold: it bounds the memory of a training step. Small chunks are dear, since several need
 # a pass for the weights first: at 2**15 a step took twice as long as in one chunk (one core, 2**18 floats in all).
 _CHUNK_FLOATS = 2**20
 
 
-class PathDensities(NamedTuple):
-    """Log densities of whole or partial paths, each `(batch,)` in float64."""
+class PathWeights(NamedTuple):
+    """The log weights of paths, taken apart; constants in float64."""
 
+    log_weight: Tensor
+    """`(batch,)`; -inf where anything on the path was not finite."""
     forward: Tensor
-    """log p_0(x_0) + sum_n log F_n."""
+    """log F_n, `steps x batch`."""
     backward: Tensor
-    """sum_n log B_n."""
-    shared: Tensor
-    """`forward` with the control outputs detached; equal in value, live in shared parameters only."""
+    """log B_n, `steps x batch`."""
+    start: Tensor
+    """log p_0(z_0), `(batch,)`."""
+    end: Tensor
+    """log gamma(x_N), `(batch,)`."""
+    members: Tensor
+    """Which paths of the batch these are, `(batch,)`: a loss may know more of them."""
 
-    def detach(self) -> "PathDensities":
-        """The same numbers as constants."""
-        return PathDensities(self.forward.detach(), self.backward.detach(), self.shared.detach())
+    @classmethod
+    def of(cls, forward: Tensor, backward: Tensor, start: Tensor, end: Tensor) -> "PathWeights":
+        """Put the parts together."""
+        log_weight = end - start + (backward - forward).sum(0)
+        log_weight = torch.where(log_weight.isfinite(), log_weight, -torch.inf)
+        return cls(log_weight, forward, backward, start, end, torch.arange(end.shape[0], device=end.device))
+
+    @property
+    def increments(self) -> Tensor:
+        """log B_n - log F_n, `steps x batch`."""
+        return self.backward - self.forward
+
+    @property
+    def log_q(self) -> Tensor:
+        """log p_0 + sum log F_n, `(batch,)`."""
+        return self.start + self.forward.sum(0)
+
+    def select(self, kept: Tensor) -> "PathWeights":
+        """The paths that a mask picks."""
+        forward, backward = self.forward[:, kept], self.backward[:, kept]
+        return PathWeights(
+            self.log_weight[kept], forward, backward, self.start[kept], self.end[kept], self.members[kept]
+        )
 
 
 def spans(bridge: Bridge, path: Path, chunk_floats: int = _CHUNK_FLOATS) -> Iterator[tuple[int, int]]:
     """Split the transitions into consecutive ranges [first, last) of about `chunk_floats` numbers each."""
-    per_step = max(1, path.x[0].numel())
+    per_step = max(1, path.state[0].numel())
     length = max(1, min(bridge.steps, chunk_floats // per_step))
     for first in range(0, bridge.steps, length):
         yield first, min(bridge.steps, first + length)
 
 
-def weigh(bridge: Bridge, path: Path, first: int, last: int) -> PathDensities:
-    """Log densities of the transitions first, ..., last - 1, with the prior's term where first = 0."""
-    x = path.x[first : last + 1]
-    kernels = bridge.transitions(first, x, path.score[first : last + 1])
-    forward = kernels.forward.log_density(x[1:]).sum(0)
-    backward = kernels.backward.log_density(x[:-1]).sum(0)
-    shared = forward.detach() if kernels.shared is None else kernels.shared.log_density(x[1:]).sum(0)
-    if first == 0:
-        start = bridge.prior_kernel().log_density(x[0])
-        forward, shared = forward + start, shared + start
-    return PathDensities(forward, backward, shared)
-
-
 @torch.no_grad()
+def path_weights(bridge: Bridge, path: Path) -> PathWeights:
+    """The log weights of stored paths, in parts."""
+    start = bridge.start_log_density(path.state[0])
+    none = start.new_zeros(0, start.shape[0])
+    parts = [Increments(none, none, none)]
+    parts += [bridge.increments(path, first, last) for first, last in spans(bridge, path)]
+    forward, backward = torch.cat([part.forward for part in parts]), torch.cat([part.backward for part in parts])
+    return PathWeights.of(forward, backward, start, path.log_density.double())
+
+
 def log_weights(bridge: Bridge, path: Path) -> Tensor:
     """log w of each path, `(batch,)` in float64; -inf where anything on the path was not finite."""
-    log_weight = path.log_density.double()
-    for first, last in spans(bridge, path):
-        densities = weigh(bridge, path, first, last)
-        log_weight = log_weight + densities.backward - densities.forward
-    return torch.where(log_weight.isfinite(), log_weight, -torch.inf)
+    return path_weights(bridge, path).log_weight

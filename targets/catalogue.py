@@ -12,6 +12,7 @@ from .brownian import Brownian
 from .families import ParameterError, validated
 from .funnel import Funnel
 from .gaussian import Gaussian, GaussianMixture
+from .lgcp import LogGaussianCox
 from .regression import LogisticRegression
 from .schools import EightSchools, EightSchoolsNonCentred
 from .seeds import Seeds
@@ -81,6 +82,7 @@ _CONSTRUCTORS: Mapping[str, Callable[..., Target]] = MappingProxyType(
         "many-well": ManyWell,
         "student-mixture": student_mixture,
         "logistic-regression": LogisticRegression,
+        "lgcp": LogGaussianCox,
         "seeds": Seeds,
         "brownian": Brownian,
         "eight-schools": EightSchools,

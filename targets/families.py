@@ -206,6 +206,13 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
                 Parameter("intercept", Kind.BOOLEAN, "Put a column of ones first.", True),
             ),
         ),
+        "lgcp": Family(
+            "Log-Gaussian Cox process: log intensity of points in the unit square, grid^2-d.",
+            (
+                Parameter("points", Kind.ARRAY, "Points, (n, 2), in the unit square.", required=True),
+                Parameter("grid", Kind.INTEGER, "Cells a side.", 40, minimum=1, maximum=64),
+            ),
+        ),
         "seeds": Family("Random effects logistic regression on 21 plates of seeds, 26-d."),
         "brownian": Family("Brownian motion with unknown scales and a gap in the observations, 32-d."),
         "eight-schools": Family("Eight schools, centred; mu ~ N(0, 10), log tau ~ N(5, 1); 10-d."),

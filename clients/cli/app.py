@@ -2,7 +2,7 @@
 
 import typer
 
-from . import jobs, samplers, server, targets
+from . import data, jobs, samplers, server, targets
 from .errors import ErrorGroup
 
 __all__ = ["app"]
@@ -30,6 +30,7 @@ app.command("serve")(server.serve)
 app.command("demo")(server.demo)
 app.command("info")(server.info)
 app.add_typer(targets.app, name="targets")
+app.add_typer(data.app, name="data")
 app.command("train")(jobs.train)
 app.command("watch")(jobs.watch)
 app.command("jobs")(jobs.jobs)

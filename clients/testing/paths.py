@@ -6,7 +6,8 @@ from statistics import NormalDist
 import torch
 from torch import Tensor
 
-from gephyra.samplers.algorithms import BUILDERS
+from gephyra.samplers.algorithms import build
+from gephyra.samplers.algorithms.parts import Ingredients
 from gephyra.samplers.bridge import Bridge
 from gephyra.samplers.estimate import k_hat, log_mean_exp
 from gephyra.samplers.random import normal_noise, torch_generator
@@ -39,7 +40,7 @@ def random_bridge(dim: int, *, method: str = "dbs", steps: int = 32, noise: floa
     """
     settings = TrainingSettings(method=Method(method), steps=steps, width=16)
     generator = torch_generator("test kit", seed)
-    bridge = BUILDERS[settings.method](dim, settings, generator)
+    bridge = build(Ingredients(dim, settings, generator))
     with torch.no_grad():
         for parameter in bridge.parameters():
             parameter.add_(noise * torch.randn(parameter.shape, generator=generator))
@@ -142,7 +143,8 @@ def check_unbiased_weights(
         f"over {paths} paths the weights say log Z = {known + float(log_mean_exp(log_ratio)):.5g}, claimed {known:.5g}"
     ]
     if end is not None:
-        noise = normal_noise((chosen.steps, paths, chosen.dim), "test kit backward", seed, 0)
+        rows = 1 + chosen.steps * chosen.step_rows
+        noise = normal_noise((rows, paths, chosen.dim), "test kit backward", seed, 0)
         backward = known - log_weights(chosen, simulate_backward(chosen, density, end.float(), noise))
         forward_side, backward_side = (ratio.clamp(max=0).exp() for ratio in (log_ratio, backward))
         details.append(
@@ -172,7 +174,7 @@ def _agree(name: str, other: str, first: Tensor, second: Tensor, errors: float, 
 
 def _forward(bridge: Bridge, target: Target, paths: int, seed: int) -> Tensor:
     """Log weights of forward paths, (paths,), -inf where something was not finite."""
-    noise = normal_noise((bridge.steps + 1, paths, bridge.dim), "test kit forward", seed, 0)
+    noise = normal_noise((bridge.noise_rows, paths, bridge.dim), "test kit forward", seed, 0)
     with torch.no_grad():
         path = simulate(bridge, target, noise)
     return log_weights(bridge, path)

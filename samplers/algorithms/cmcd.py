@@ -1,21 +1,16 @@
 """Controlled Monte Carlo diffusion (Vargas et al. 2024).
 
 Annealed Langevin drift in both directions and one control u, used with opposite signs: v = -u.
-Learned: u, the diffusion coefficients, the prior and the annealing.
 """
 
-import torch
-
-from ..control import Control
 from ..overdamped import OverdampedBridge
-from ..settings import TrainingSettings
-from .parts import langevin_parts
+from .langevin import LANGEVIN
+from .parts import Ingredients
 
 __all__ = ["controlled_monte_carlo_diffusion"]
 
 
-def controlled_monte_carlo_diffusion(
-    dim: int, settings: TrainingSettings, generator: torch.Generator
-) -> OverdampedBridge:
-    """A CMCD bridge on R^dim; initial weights come from `generator`."""
-    return OverdampedBridge(*langevin_parts(dim, settings), Control(dim, settings.width, generator), None)
+def controlled_monte_carlo_diffusion(given: Ingredients) -> OverdampedBridge:
+    """A CMCD bridge."""
+    prior, annealing, diffusion = given.prior(), given.annealing(), given.diffusion()
+    return OverdampedBridge(prior, annealing, diffusion, LANGEVIN, given.control(), None, mirrored=True)

@@ -6,38 +6,75 @@ import torch
 from torch import Tensor, nn
 
 from gephyra.samplers.algorithms import BUILDERS
-from gephyra.samplers.bridge import Bridge, Chain, Transitions
+from gephyra.samplers.algorithms.parts import Ingredients
+from gephyra.samplers.bridge import Bridge, Chain, Evaluate, Increments
+from gephyra.samplers.components import Components
 from gephyra.samplers.kernel import GaussianKernel
+from gephyra.samplers.noise import NoiseSource
+from gephyra.samplers.objective import Objective
+from gephyra.samplers.objectives import OBJECTIVES
+from gephyra.samplers.objectives.inputs import ObjectiveInputs
+from gephyra.samplers.path import Node, Path
 from gephyra.samplers.random import torch_generator
-from gephyra.samplers.settings import Learn, Method, TrainingSettings
-from gephyra.targets.base import AutogradTarget
+from gephyra.samplers.samples import drawing
+from gephyra.samplers.settings import Learn, Loss, Method, TrainingSettings
+from gephyra.targets.base import AutogradTarget, Target
+
+
+class GivenNoise(NoiseSource):
+    """The same given array, whatever is asked for: quadrature nodes in place of random numbers."""
+
+    values: Tensor
+
+    @classmethod
+    def of(cls, values: Tensor) -> "GivenNoise":
+        """Noise that is `values`."""
+        noise = cls(0, 0, dtype=values.dtype)
+        noise.values = values
+        return noise
+
+    def normal(self, shape: tuple[int, ...], stream: str = "train") -> Tensor:
+        assert shape == tuple(self.values.shape)
+        return self.values
 
 
 class OneStepBridge(Bridge):
     """x_0 ~ N(0, 1), F: x_1 = x_0 + a + s eps, B: x_0 ~ N(x_1 + b, s^2): samplers.md, section 2.8, in float64."""
 
-    dim, steps = 1, 1
+    dim = state_dim = steps = start_rows = step_rows = 1
 
     def __init__(self, a: float, b: float, s: float) -> None:
         super().__init__()
         self.a, self.b, self.s = (nn.Parameter(torch.tensor(v, dtype=torch.float64)) for v in (a, b, s))
 
-    def prior_kernel(self) -> GaussianKernel:
-        return GaussianKernel(torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64))
+    def start(self, noise: Tensor) -> Tensor:
+        return noise[0]
+
+    def start_log_density(self, state: Tensor) -> Tensor:
+        return GaussianKernel(torch.zeros_like(state), torch.ones_like(state)).log_density(state)
 
     def forward_chain(self) -> Chain:
-        return lambda n, x, score: GaussianKernel(x + self.a, self.s[None])
+        return self._chain(self.a)
 
     def backward_chain(self) -> Chain:
-        return lambda n, x, score: GaussianKernel(x + self.b, self.s[None])
+        return self._chain(self.b)
 
-    def transitions(self, first: int, x: Tensor, score: Tensor) -> Transitions:
-        scale = self.s[None]
-        return Transitions(
-            forward=GaussianKernel(x[:-1] + self.a, scale),
-            backward=GaussianKernel(x[1:] + self.b, scale),
-            shared=GaussianKernel(x[:-1] + self.a.detach(), scale),
+    def end(self, x: Tensor, noise: Tensor) -> Tensor:
+        return x
+
+    def increments(self, path: Path, first: int, last: int) -> Increments:
+        x, scale = path.state, self.s[None]
+        return Increments(
+            forward=GaussianKernel(x[:-1] + self.a, scale).log_density(x[1:]),
+            backward=GaussianKernel(x[1:] + self.b, scale).log_density(x[:-1]),
+            shared=GaussianKernel(x[:-1] + self.a.detach(), scale).log_density(x[1:]),
         )
+
+    def _chain(self, drift: Tensor) -> Chain:
+        def transition(n: int, node: Node, noise: Tensor, evaluate: Evaluate) -> Node:
+            return evaluate(node.state + drift + self.s * noise[0])
+
+        return transition
 
 
 class UnnormalisedNormal(AutogradTarget):
@@ -50,6 +87,9 @@ class UnnormalisedNormal(AutogradTarget):
     def _log_density(self, x: Tensor) -> Tensor:
         return -0.5 * ((x - self.m) / self.tau).square().sum(-1)
 
+    def sample(self, count: int, generator: torch.Generator) -> Tensor | None:
+        return self.m + self.tau * torch.randn(count, self.dim, generator=generator, dtype=torch.float64)
+
 
 def random_bridge(
     method: Method,
@@ -57,21 +97,31 @@ def random_bridge(
     *,
     steps: int = 8,
     scale: float = 1.0,
-    sigma: float = 1.0,
+    sigma: float | None = 1.0,
     seed: int = 0,
     networks: float = 0.0,
     width: int = 8,
+    components: Components | None = None,
 ) -> Bridge:
     """A bridge of `method`; `networks` is the standard deviation of what is added to every network weight."""
     settings = TrainingSettings(method=method, steps=steps, width=width, learn=Learn())
     generator = torch_generator("tests", seed)
-    bridge = BUILDERS[method](dim, settings, generator)
+    bridge = BUILDERS[method](Ingredients(dim, settings, generator, components))
     with torch.no_grad():
         for name, parameter in bridge.named_parameters():
             if "control" in name:
                 parameter.add_(networks * torch.randn(parameter.shape, generator=generator))
             elif name == "prior.log_scale":
                 parameter.fill_(math.log(scale))
-            elif name == "diffusion.log_sigma":
+            elif name == "diffusion.log_sigma" and sigma is not None:
                 parameter.fill_(math.log(sigma))
     return bridge
+
+
+def objective_of(
+    bridge: Bridge, loss: Loss, target: Target | None = None, batch: int = 32, *, reward_to_go: bool = False
+) -> Objective:
+    """A new objective for a bridge; exact draws are those of `target`."""
+    settings = TrainingSettings(loss=loss, batch_size=batch, width=8, reward_to_go=reward_to_go)
+    draw = None if target is None else drawing(target, None)
+    return OBJECTIVES[loss](ObjectiveInputs(settings, bridge, torch_generator("tests/objective", 0), draw))

@@ -14,6 +14,7 @@ from gephyra.targets.brownian import OBSERVATIONS, OBSERVED, Brownian
 from gephyra.targets.catalogue import build, gmm40, student_mixture
 from gephyra.targets.funnel import Funnel
 from gephyra.targets.gaussian import Gaussian, GaussianMixture
+from gephyra.targets.lgcp import LogGaussianCox
 from gephyra.targets.regression import LogisticRegression, standardised
 from gephyra.targets.schools import EFFECTS, STANDARD_ERRORS, EightSchools, EightSchoolsNonCentred
 from gephyra.targets.seeds import ROWS, Seeds
@@ -27,6 +28,7 @@ ROOT = RNG.normal(size=(3, 3))
 MEAN, COVARIANCE = RNG.normal(size=3), ROOT @ ROOT.T + np.eye(3)
 MEANS, SCALES, WEIGHTS = RNG.normal(size=(4, 2)), RNG.uniform(0.5, 2, size=(4, 2)), np.array([0.1, 0.2, 0.3, 0.4])
 FEATURES, LABELS = RNG.normal(size=(30, 4)), RNG.integers(0, 2, size=30)
+POINTS = RNG.uniform(size=(30, 2))
 
 
 def gaussian(x: Point) -> float:
@@ -57,6 +59,14 @@ def regression(x: Point) -> float:
     p_one = log_expit(np.column_stack([np.ones(30), FEATURES]) @ x)
     p_zero = log_expit(-np.column_stack([np.ones(30), FEATURES]) @ x)
     return float(np.where(LABELS == 1, p_one, p_zero).sum() + stats.norm.logpdf(x, 0, 2.5).sum())
+
+
+def lgcp(x: Point) -> float:
+    cells = np.stack(np.meshgrid(np.arange(12), np.arange(12), indexing="ij"), -1).reshape(-1, 2)
+    covariance = 1.91 * np.exp(-np.linalg.norm(cells[:, None] - cells, axis=-1) * 33 / 12)
+    counts = np.histogram2d(POINTS[:, 0], POINTS[:, 1], bins=12, range=[[0, 1], [0, 1]])[0].ravel()
+    prior = stats.multivariate_normal(np.full(144, np.log(30) - 1.91 / 2), covariance).logpdf(x)
+    return float(prior + counts @ x - np.exp(x).sum() / 144)
 
 
 def seeds(x: Point) -> float:
@@ -97,6 +107,7 @@ CASES: Mapping[str, tuple[Target, Callable[[Point], float]]] = {
     "funnel": (Funnel(5), funnel),
     "many-well": (ManyWell(5, 2, 3.0), many_well),
     "logistic regression": (LogisticRegression(FEATURES, LABELS, 2.5), regression),
+    "lgcp": (LogGaussianCox(POINTS, 12), lgcp),
     "seeds": (Seeds(), seeds),
     "brownian": (Brownian(), brownian),
     "eight schools": (EightSchools(), schools),

@@ -1,8 +1,6 @@
 """log Z of every target that claims one, by quadrature or importance sampling that knows nothing of its code."""
 
 import math
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +14,6 @@ from gephyra.targets.base import Target
 from gephyra.targets.brownian import OBSERVATIONS, OBSERVED, Brownian
 from gephyra.targets.funnel import Funnel
 from gephyra.targets.gaussian import Gaussian, GaussianMixture
-from gephyra.targets.regression import LogisticRegression
 from gephyra.targets.schools import EFFECTS, STANDARD_ERRORS, EightSchools, EightSchoolsNonCentred
 from gephyra.targets.seeds import ROWS, Seeds
 from gephyra.targets.student import StudentMixture
@@ -148,26 +145,3 @@ def test_seeds_by_importance_sampling_of_its_marginal() -> None:
     error = weight.std() / weight.mean() / math.sqrt(len(weight))
     assert error < 0.03
     assert abs(log_z - Seeds.log_z) < standard_errors() * error + 0.002
-
-
-@pytest.mark.slow
-@pytest.mark.statistical
-@pytest.mark.parametrize(("prior_scale", "expected", "within"), [(10.0, -585.100, 0.002), (math.inf, -504.487, 0.003)])
-def test_german_credit_by_importance_sampling(prior_scale: float, expected: float, within: float) -> None:
-    """A t proposal at the mode fits this posterior well; reference values by NUTS, SMC and bridge sampling."""
-    if "GEPHYRA_DATA" not in os.environ:
-        pytest.skip("GEPHYRA_DATA is not set: it names the folder with german_credit.csv")
-    table = np.genfromtxt(Path(os.environ["GEPHYRA_DATA"]) / "german_credit.csv", delimiter=",", skip_header=1)
-    features = table[:, :-1]
-    target = LogisticRegression(-features / features.std(0), 2 - table[:, -1], prior_scale)
-    mode = torch.zeros(target.dim, dtype=torch.float64)
-    for _ in range(20):
-        hessian = torch.autograd.functional.hessian(lambda w: target.log_density(w[None])[0], mode)
-        mode = mode - torch.linalg.solve(hessian, target.log_density_and_score(mode[None])[1][0])
-    proposal = stats.multivariate_t(mode, torch.linalg.inv(-hessian), df=30, seed=1)
-    draws = proposal.rvs(40_000)
-    log_weight = target.log_density(torch.from_numpy(draws)).numpy() - proposal.logpdf(draws)
-    weight = np.exp(log_weight - log_weight.max())
-    error = weight.std() / weight.mean() / math.sqrt(len(weight))
-    assert error < 0.01
-    assert abs(math.log(weight.mean()) + log_weight.max() - expected) < standard_errors() * error + within

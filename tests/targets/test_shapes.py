@@ -9,7 +9,12 @@ from gephyra.targets.catalogue import build
 from gephyra.targets.families import FAMILIES
 from gephyra.targets.program import Site
 
-DATA = {"means": [[0.0, 1.0], [2.0, 3.0]], "features": [[0.0], [1.0], [2.0]], "labels": [0, 1, 1]}
+DATA = {
+    "means": [[0.0, 1.0], [2.0, 3.0]],
+    "features": [[0.0], [1.0], [2.0]],
+    "labels": [0, 1, 1],
+    "points": [[0.2, 0.9]],
+}
 EXAMPLES = {name: {p.name: DATA[p.name] for p in family.parameters if p.required} for name, family in FAMILIES.items()}
 
 

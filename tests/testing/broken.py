@@ -119,3 +119,7 @@ class LogNormal(Target):
     def _log_density_and_score(self, x: Tensor) -> tuple[Tensor, Tensor]:
         log_density, score = Gaussian([0.0], [0.25]).log_density_and_score(x)
         return (log_density, score) if self._jacobian else (log_density - x[:, 0], score - 1)
+
+    def sample(self, count: int, generator: torch.Generator) -> Tensor | None:
+        # The density without the Jacobian is another law, which has no draws here.
+        return Gaussian([0.0], [0.25]).sample(count, generator) if self._jacobian else None

@@ -1,0 +1,30 @@
+"""Where the noise of one optimiser step comes from: named arrays, each a pure function of (name, seed, step)."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .random import normal_noise, torch_generator
+
+__all__ = ["NoiseSource"]
+
+
+class NoiseSource(NamedTuple):
+    """Noise of one step.
+
+    `NoiseSource(seed, 3).normal((65, 256, 2))` is the same array whenever and wherever it is asked for.
+    """
+
+    seed: int
+    step: int
+    device: torch.device = torch.device("cpu")
+    dtype: torch.dtype = torch.float32
+
+    def normal(self, shape: tuple[int, ...], stream: str = "train") -> Tensor:
+        """Standard normal noise of the given shape."""
+        return normal_noise(shape, stream, self.seed, self.step).to(self.device, self.dtype)
+
+    def generator(self, stream: str) -> torch.Generator:
+        """A generator, on the CPU, for choices and for targets that draw exactly."""
+        return torch_generator(stream, self.seed, self.step)

@@ -1,0 +1,95 @@
+"""What training minimises, as the interface that every loss has, and the backward pass they share.
+
+Paths that are not finite have weight zero: they are left out of the gradient, and their count is reported.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from gephyra.targets.base import Target
+
+from .bridge import Bridge, Increments
+from .losses import DetachedLoss, PathCoefficients
+from .noise import NoiseSource
+from .path import Path
+from .weigh import PathWeights, path_weights, spans
+
+__all__ = ["Gradient", "Objective", "descend"]
+
+# The leave-one-out mean needs two paths.
+_LEAST_PATHS = 2
+
+
+class Gradient(NamedTuple):
+    """What a gradient left behind, besides `.grad` of the parameters."""
+
+    loss: float
+    """Minus the mean finite log weight, whatever the loss: comparable between losses."""
+    log_weight: Tensor
+    """`(batch,)` float64, constants; -inf where the path was not finite."""
+
+    @classmethod
+    def of(cls, log_weight: Tensor) -> "Gradient":
+        """The record of these log weights."""
+        constant = log_weight.detach()
+        finite = constant[constant.isfinite()]
+        return cls(-float(finite.mean()) if finite.shape[0] else math.inf, constant)
+
+
+class Objective(nn.Module, ABC):
+    """A loss with its way of being differentiated. Its own parameters, if any, are trained beside the bridge's."""
+
+    @abstractmethod
+    def gradient(self, bridge: Bridge, target: Target, noise: NoiseSource, batch: int) -> Gradient:
+        """Add the gradient on `batch` paths to `.grad` of the parameters of the bridge and of this module."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What the next gradient depends on beside parameters, for a checkpoint."""
+        return {}
+
+    def restore(self, tensors: dict[str, Tensor], target: Target) -> None:
+        """Go on from what `tensors` returned; `target` is there to draw again what was not worth storing."""
+
+
+def descend(bridge: Bridge, path: Path, loss: DetachedLoss) -> PathWeights:
+    """Add the gradient of a loss on stored paths to `.grad`, a chunk of time at a time; returns their weights."""
+    chunks = list(spans(bridge, path))
+    if len(chunks) == 1:
+        # One chunk: the graph that gives the weights is the graph of the surrogate.
+        increments, start = bridge.increments(path, *chunks[0]), bridge.start_log_density(path.state[0])
+        forward, backward = increments.forward.detach(), increments.backward.detach()
+        weights = PathWeights.of(forward, backward, start.detach(), path.log_density.double())
+        if bool(weights.log_weight.isfinite().all()):
+            coefficients = loss(weights)
+            _backward([*_inner(coefficients, increments, slice(None)), coefficients.start @ start])
+            return weights
+    weights = path_weights(bridge, path)
+    finite = weights.log_weight.isfinite()
+    if int(finite.sum()) >= _LEAST_PATHS:
+        coefficients, kept = loss(weights.select(finite)), path.select(finite)
+        _backward([coefficients.start @ bridge.start_log_density(kept.state[0])])
+        for first, last in chunks:
+            _backward(_inner(coefficients, bridge.increments(kept, first, last), slice(first, last)))
+    return weights
+
+
+def _inner(coefficients: PathCoefficients, increments: Increments, rows: slice) -> list[Tensor]:
+    """Inner products of coefficients and log densities of the transitions `rows`."""
+    pairs = (
+        (coefficients.forward, increments.forward),
+        (coefficients.backward, increments.backward),
+        (coefficients.shared, increments.shared),
+    )
+    return [(density.sum(0) @ c) if c.ndim == 1 else (density * c[rows]).sum() for c, density in pairs]
+
+
+def _backward(terms: Sequence[Tensor]) -> None:
+    total = torch.stack(list(terms)).sum()
+    # A bridge that learns nothing of what these terms hold (no prior, say) has no graph here.
+    if total.requires_grad:
+        total.backward()

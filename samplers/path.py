@@ -1,0 +1,52 @@
+"""Simulated paths as they are stored: states, and what the target said at each."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["Node", "Path"]
+
+
+class Node(NamedTuple):
+    """One grid point of a batch of paths."""
+
+    state: Tensor
+    """`batch x state_dim`; the point is the first `dim` of it."""
+    score: Tensor
+    """The target's score at the point, `batch x dim`."""
+    log_density: Tensor
+    """The target's log density there, `(batch,)`."""
+
+
+class Path(NamedTuple):
+    """Stored paths: all that the losses and the log weights need."""
+
+    state: Tensor
+    """States z_0, ..., z_N, `(steps + 1) x batch x state_dim`."""
+    score: Tensor
+    """The target's score at each, `(steps + 1) x batch x dim`."""
+    log_densities: Tensor
+    """The target's log density at each, `(steps + 1) x batch`."""
+
+    @classmethod
+    def of(cls, nodes: Sequence[Node]) -> "Path":
+        """The path through these nodes, from n = 0 on."""
+        states, scores, log_densities = zip(*nodes, strict=True)
+        return cls(torch.stack(states), torch.stack(scores), torch.stack(log_densities))
+
+    @classmethod
+    def joined(cls, paths: Sequence["Path"]) -> "Path":
+        """Several batches as one."""
+        states, scores, log_densities = zip(*paths, strict=True)
+        return cls(torch.cat(states, 1), torch.cat(scores, 1), torch.cat(log_densities, 1))
+
+    @property
+    def log_density(self) -> Tensor:
+        """The target's log density at x_N, `(batch,)`."""
+        return self.log_densities[-1]
+
+    def select(self, kept: Tensor) -> "Path":
+        """The paths that `kept`, a mask or indices into the batch, picks."""
+        return Path(self.state[:, kept], self.score[:, kept], self.log_densities[:, kept])
