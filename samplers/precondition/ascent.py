@@ -2,8 +2,11 @@
 
 Every row of the batch has its own history, direction and step length; one evaluation serves one trial step of every row
 that is still climbing. A row whose trial step does not raise the density enough (Armijo) tries a shorter one in the
-next round. A row has arrived when the Newton decrement, the gain that its quadratic model still promises, is small:
-that is a statement in nats, whatever the target's scales.
+next round. Once the gain that a row's quadratic model still promises is small, it makes a probe: a step straight along
+the score, of the length at which the slope promises a tenth of a nat. It has arrived if that does not raise the
+density. (The model alone is no proof: where widths differ a hundredfold it may not have seen the wide directions. Where
+they differ more, the probe may be fooled too; curvature.py finishes such climbs.) Both are statements in nats, whatever
+the target's scales.
 """
 
 from collections.abc import Callable
@@ -20,9 +23,8 @@ __all__ = ["Climbed", "climb"]
 
 _HISTORY = 8
 _ARMIJO = 1e-4
-# Nats that the quadratic model still promises. Two arrivals at one maximum are then within a tenth of a standard
-# deviation of each other along any direction.
-_ARRIVED = 1e-3
+# Nats that the quadratic model still promises, and nats that the slope promises for the probe.
+_ARRIVED, _PROBE = 1e-3, 0.1
 _SHRINK = 0.25
 _LEAST_STEP = 1e-10
 
@@ -62,6 +64,7 @@ class _Rows:
         self.point = start.clone()
         self.log_density, self.score = evaluate(target, start)
         self.arrived = torch.zeros(n, dtype=torch.bool)
+        self._probing = torch.zeros(n, dtype=torch.bool)
         self._stuck = ~self.log_density.isfinite()
         self._steps = torch.zeros(_HISTORY, n, dim, dtype=torch.float64)
         self._changes = torch.zeros(_HISTORY, n, dim, dtype=torch.float64)
@@ -82,6 +85,7 @@ class _Rows:
         promised = (step * self.score[active]).sum(1)
         good = log_density >= self.log_density[active] + _ARMIJO * promised
         failed = active[~good]
+        self.arrived[failed] = self._probing[failed]
         self._length[failed] *= _SHRINK
         self._stuck[failed] = self._length[failed] < _LEAST_STEP
         moved = active[good]
@@ -105,8 +109,12 @@ class _Rows:
         self._direction[flat] = self.score[flat] * (self._scale[flat] * 2.0)[:, None]
         self._scale[flat] *= 2.0
         self._length[moved] = 1.0
-        decrement = 0.5 * (self._direction[moved] * score).sum(1)
-        self.arrived[moved[usable]] = decrement[usable] < _ARRIVED
+        self._probing[moved] = False
+        slope = (self._direction[moved] * score).sum(1)
+        done = usable & (0.5 * slope < _ARRIVED)
+        self._probing[moved[done]] = True
+        steepness = score[done].square().sum(1, keepdim=True).clamp(min=1e-60)
+        self._direction[moved[done]] = score[done] * (_PROBE / steepness)
 
     def _quasi_newton(self, rows: Tensor) -> Tensor:
         """The two-loop recursion: an inverse Hessian, from the pairs, times the score."""

@@ -30,14 +30,18 @@ __all__ = ["Landscape", "merge_without_barrier"]
 
 _LADDER = (0.1, 1.0, 10.0, 100.0)
 _AROUND = (0.5, 1.0, 3.0, 10.0)
-_CLIMBS_A_SCALE, _CLIMBS_IN_MANY_DIMENSIONS = 128, 16
+_CLIMBS_A_SCALE, _CLIMBS_IN_MANY_DIMENSIONS = 64, 16
+# Where there are several modes, later rounds are this many times as large: one may be hidden among the others.
+_MORE_CLIMBS = 4
 _ROUNDS_A_CLIMB = 100
 _MOST_ROUNDS = 8
 # Standard deviations: climbs to one maximum arrive well within this, and two maxima are hardly ever that close.
 _SAME = 0.5
 # Nats below the best evidence by Laplace's estimate: a peak is looked at, and more of its kind are looked for.
-_RELEVANT, _HEAVY = 30.0, 15.0
+_RELEVANT, _HEAVY = 30.0, 10.0
 _MOST_PEAKS = 2 * MOST_COMPONENTS
+# Ends of climbs, of one round, that turn out to be no new peak worth having: the rest will be none either.
+_BARREN = 32
 # Numbers in the factors of all peaks.
 _MEMORY = 4e7
 # Nats; a shallower dip is no barrier to anything.
@@ -74,21 +78,24 @@ class Landscape:
                 return
 
     def climb_from(self, start: Tensor) -> int:
-        """Climb from points `n x dim`; returns how many maxima were new and are worth having."""
+        """Climb from points `n x dim`; returns how many more modes there are, of those that matter."""
         climbed = climb(self._target, start, _ROUNDS_A_CLIMB, self._spent)
         usable = climbed.arrived
         if not bool(usable.any()) and not self.peaks:
             # No climb arrived: the best of them still says where the density is high.
             usable = climbed.log_density == climbed.log_density.max()
         usable = usable & climbed.log_density.isfinite()
-        order = climbed.log_density[usable].argsort(descending=True)
-        pool, heights = climbed.point[usable][order], climbed.log_density[usable][order]
-        known = len(self.modes())
+        pool = climbed.point[usable][climbed.log_density[usable].argsort(descending=True)]
+        known = len(self._heavy())
         for index in range(len(self.peaks)):
-            pool, heights = self._without(pool, heights, index)
-        while len(pool) and len(self.peaks) < self._most_peaks and self._spent() < 1.0:
-            pool, heights = self._without(pool, heights, self._index_of(peak_at(self._target, pool[0])), first=1)
-        return len(self.modes()) - known
+            pool = self._without(pool, index)
+        barren = 0
+        while len(pool) and len(self.peaks) < self._most_peaks and barren < _BARREN and self._spent() < 1.0:
+            before = len(self.peaks)
+            index = self._index_of(peak_at(self._target, pool[0]))
+            barren += len(self.peaks) == before or not self._relevant(self.peaks[index])
+            pool = self._without(pool, index, first=1)
+        return len(self._heavy()) - known
 
     def _index_of(self, peak: Peak) -> int:
         """Its place among the peaks, where it is put if it is new."""
@@ -99,17 +106,20 @@ class Landscape:
         self._met.append(0)
         return len(self.peaks) - 1
 
-    def _without(self, pool: Tensor, heights: Tensor, index: int, first: int = 0) -> tuple[Tensor, Tensor]:
+    def _without(self, pool: Tensor, index: int, first: int = 0) -> Tensor:
         """The points that do not stand on this peak; those that do are counted, and so are the `first` in any case."""
         far = ~(self.peaks[index].distance(pool) < _SAME)
         far[:first] = False
         self._met[index] += int((~far).sum())
-        return pool[far], heights[far]
+        return pool[far]
+
+    def _heavy(self) -> list[Peak]:
+        modes = self.modes()
+        return [mode for mode in modes if mode.log_evidence > modes[0].log_evidence - _HEAVY]
 
     def _met_once(self) -> bool:
         """Whether one of several modes, of those that matter, was met by a single climb."""
-        modes = self.modes()
-        heavy = [mode for mode in modes if mode.log_evidence > modes[0].log_evidence - _HEAVY]
+        heavy = self._heavy()
         met = [self._met[next(index for index, peak in enumerate(self.peaks) if peak is mode)] for mode in heavy]
         return len(heavy) > 1 and min(met) == 1
 
@@ -129,7 +139,8 @@ class Landscape:
     def _around(self, index: int) -> Tensor:
         modes = self.modes()
         points = torch.stack([mode.point for mode in modes])
-        shape = (len(_AROUND), self._climbs, self._target.dim)
+        climbs = self._climbs * (_MORE_CLIMBS if len(modes) > 1 else 1)
+        shape = (len(_AROUND), climbs, self._target.dim)
         noise = normal_noise(shape, "precondition/climb", self._seed, index).double()
         noise = noise * torch.tensor(_AROUND, dtype=torch.float64)[:, None, None]
         if len(modes) > 1:

@@ -39,7 +39,7 @@ _CHECKING_CLIMBS = 128
 _FITS_ESS, _FITS_K_HAT = 0.5, 0.7
 # A Gaussian this many nats from the target, both divergences together, is near enough for any bridge. A mixture makes
 # every step of a bridge dearer; it has to be much nearer to pay.
-_NEAR, _GAIN = 1.25, 0.75
+_NEAR, _GAIN = 1.25, 0.85
 _SMALL_MIXTURE = 8
 
 

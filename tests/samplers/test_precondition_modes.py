@@ -45,8 +45,9 @@ class _HalfSpace(AutogradTarget):
         return torch.where(inside, -0.5 * x.square().sum(1), -torch.inf)
 
 
-def log_z_agrees(found: Preconditioned, log_z: float) -> bool:
+def log_z_agrees(found: Preconditioned, log_z: float | None) -> bool:
     report = found.report
+    assert log_z is not None
     assert report.log_z is not None
     assert report.log_z_se is not None
     return abs(report.log_z - log_z) <= standard_errors() * report.log_z_se + 1e-4
