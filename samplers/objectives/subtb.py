@@ -6,9 +6,9 @@ over every piece i, ..., j of every path. With the flows
     U_0 = log Z + log p_0(z_0),     U_N = log gamma(x_N),
     U_n = (1 - n / N) (log Z + log p_0(z_n)) + (n / N) log gamma(x_n) + g(z_n, score_n, n / N),
 
-(forward-looking: the network g corrects an interpolated energy) and A_n = U_n - sum_{m < n} (log F_m - log B_m), a piece
-is off by A_i - A_j, and the loss is half the mean over pieces, weighed by lambda^(j - i), of its square. That is a
-quadratic form in A: with C the weights and D = (diag(C 1) - C) A, the coefficient of log B_m is the sum of D_n over
+(forward-looking: the network g corrects an interpolated energy) and A_n = U_n - sum_{m < n} (log F_m - log B_m), a
+piece is off by A_i - A_j, and the loss is half the mean over pieces, weighed by lambda^(j - i), of its square. That is
+a quadratic form in A: with C the weights and D = (diag(C 1) - C) A, the coefficient of log B_m is the sum of D_n over
 n > m, that of log F_m the negative. With one step it is trajectory balance.
 """
 

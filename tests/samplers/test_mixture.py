@@ -1,4 +1,4 @@
-"""The mixture prior is a law: it integrates to one, draws what it says, and its score is the gradient of its density."""
+"""The mixture prior is a law: it integrates to one, draws what it says, and has the score of its density."""
 
 import pytest
 import torch
