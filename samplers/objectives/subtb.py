@@ -78,7 +78,7 @@ class SubTrajectoryBalance(Objective):
         if not bool(self.started):
             self.log_z.data.copy_(weights.log_weight.mean())
             self.started.fill_(True)
-        flow = self._flows(bridge, path.select(weights.index), weights)
+        flow = self._flows(bridge, path.select(weights.origin), weights)
         travelled = functional.pad(-weights.increments.cumsum(0), (0, 0, 1, 0))
         pull = self.balance @ (flow.detach() - travelled) / flow.shape[1]
         (pull * flow).sum().backward()

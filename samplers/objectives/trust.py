@@ -112,5 +112,5 @@ class TrustRegionLogVariance(Objective):
 
 
 def _loss(known: PathWeights, t: float, weights: PathWeights) -> PathCoefficients:
-    before = known.select(weights.index)
+    before = known.select(weights.origin)
     return trust_region_log_variance(weights, before.log_q + t * before.log_weight, t)

@@ -93,7 +93,6 @@ GOLDEN: dict[str, Recipe] = {
     "tb, log Z at its optimum": (lambda: balance(ELBO), HALF_LOG_VARIANCE),
     "tb, log Z elsewhere": (lambda: balance(ELBO + 1.5), balance_gradient(ELBO + 1.5)),
     # One step has one piece, the path: sub-trajectory balance is trajectory balance there.
-    "subtb, log Z at its optimum": (lambda: sub_balance(ELBO), HALF_LOG_VARIANCE),
     "subtb, log Z elsewhere": (lambda: sub_balance(ELBO + 1.5), balance_gradient(ELBO + 1.5)),
     "tr-lv, at the snapshot": (lambda: DetachedObjective(at_snapshot), AT_SNAPSHOT),
 }
