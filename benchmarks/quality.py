@@ -85,7 +85,7 @@ def run(name: str, seed: int, options: argparse.Namespace) -> Row:
         published_elbo=BENCHMARKS[name].published_elbo,
         baseline_elbo=found.elbo,
         served=report.served.value,
-        modes=getattr(found, "modes", 0),
+        modes=found.modes,
         precondition_seconds=report.times.precondition_seconds,
         warnings=report.warnings,
     )
@@ -101,7 +101,7 @@ def main() -> None:
     print(_HEAD, file=sys.stderr)
     runs = list(product(options.targets.split(","), map(int, options.seeds.split(","))))
     with ThreadPoolExecutor(options.jobs) as pool:
-        rows = list(pool.map(lambda each: _in_child(*each, options), runs))
+        rows = list(pool.map(lambda each: _in_child(each[0], each[1], options), runs))
     print(f"\nmedians over seeds {options.seeds}, {options.seconds:g} s", file=sys.stderr)
     for name in dict.fromkeys(name for name, _ in runs):
         _print_medians(name, [row for row in rows if row.target == name])

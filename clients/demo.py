@@ -21,11 +21,11 @@ _RESAMPLED = 1000
 
 @dataclass(frozen=True, slots=True)
 class DemoSettings:
-    """Options of the demo; words as in `client.train`."""
+    """Options of the demo; words as in `client.train`, None leaves one to the server."""
 
-    method: str = "dbs"
-    loss: str = "rkl-ld"
-    precondition: str = "gaussian"
+    method: str | None = None
+    loss: str | None = None
+    precondition: str | None = None
     seconds: float = 60.0
     seed: int = 0
     out: Path = Path("gephyra-demo")
@@ -58,14 +58,14 @@ def run_demo(settings: DemoSettings, tell: Callable[[str], None] | None = print)
             seconds=settings.seconds,
             seed=settings.seed,
         )
-        say(f"Training {job.name} ({settings.method}, {settings.loss}) for {settings.seconds:g} s ...")
+        say(f"Training {job.name} ({job.options['method']}, {job.options['loss']}) for {settings.seconds:g} s ...")
         sampler = job.result(progress=tell is not None)
         evidence, draws = sampler.evidence(), sampler.draw(_DRAWS, seed=settings.seed + 1)
         _write(settings.out, job, draws, evidence, REFERENCE_LOG_Z)
         for line in _table(evidence, draws, REFERENCE_LOG_Z):
             say(line)
         say(f"Wrote draws.nc, evidence.png and pairs.png to {settings.out}.")
-        return _record(settings, target.name, target.dim, evidence, REFERENCE_LOG_Z)
+        return _record(job, target.dim, evidence, REFERENCE_LOG_Z)
 
 
 def _write(out: Path, job: Job, draws: Draws, evidence: Evidence, reference: float) -> None:
@@ -99,12 +99,12 @@ def _table(evidence: Evidence, draws: Draws, reference: float) -> list[str]:
     return ["", *table, "", *(f"Warning: {warning}" for warning in evidence.warnings)]
 
 
-def _record(settings: DemoSettings, target: str, dim: int, evidence: Evidence, reference: float) -> dict[str, Any]:
+def _record(job: Job, dim: int, evidence: Evidence, reference: float) -> dict[str, Any]:
     return {
-        "target": target,
+        "target": job.target,
         "dim": dim,
-        "method": settings.method,
-        "loss": settings.loss,
+        "method": job.options["method"],
+        "loss": job.options["loss"],
         "elbo": evidence.elbo,
         "elbo_se": evidence.elbo_se,
         "log_z": evidence.log_z,

@@ -31,14 +31,14 @@ def plot_evidence(path: Path, history: Sequence[Metrics], evidence: Evidence, re
     axes.plot(seconds, log_z, color=_ORANGE, linewidth=1.2, label="log Z, recent steps")
     axes.plot(seconds, elbo, color=_BLUE, linewidth=1.5, label="ELBO, recent steps")
     axes.axhline(reference, color=_GREY, linestyle="--", linewidth=1.2, label=f"reference log Z {reference:.3f}")
-    gaussian = evidence.precondition.elbo
-    if gaussian is not None:
-        axes.axhline(gaussian, color=_GREY, linestyle=":", linewidth=1.2, label=f"ELBO of a Gaussian {gaussian:.3f}")
+    baseline = evidence.precondition.elbo
+    if baseline is not None:
+        axes.axhline(baseline, color=_GREY, linestyle=":", linewidth=1.2, label=f"ELBO of the baseline {baseline:.3f}")
         axes.axvspan(
-            0, seconds.min(initial=math.inf), color=_GREY, alpha=0.08, linewidth=0, label="fitting the Gaussian"
+            0, seconds.min(initial=math.inf), color=_GREY, alpha=0.08, linewidth=0, label="fitting the baseline"
         )
     _mark_report(axes, 1.02 * seconds.max(initial=0.0), evidence)
-    lowest = min([evidence.elbo, *elbo, *([] if gaussian is None else [gaussian])])
+    lowest = min([evidence.elbo, *elbo, *([] if baseline is None else [baseline])])
     axes.set_ylim(max(lowest, reference - _LOWEST) - _BELOW, reference + _ABOVE)
     axes.set_xlim(left=0)
     axes.set_xlabel("seconds of training")

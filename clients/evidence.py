@@ -1,13 +1,29 @@
 """What a sampler says about itself: log Z, its lower bound, and how far the weights can be trusted."""
 
-import math
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, fields
 from html import escape
 from typing import Any
 
+from google.protobuf.message import Message
+
 from gephyra.protos import report_pb2
 
-__all__ = ["Evidence", "PreconditionReport", "Times", "evidence_from_message"]
+__all__ = ["Evidence", "PolishReport", "PreconditionReport", "Times", "evidence_from_message"]
+
+_SERVED = {
+    report_pb2.SERVED_BRIDGE: "bridge",
+    report_pb2.SERVED_BASELINE: "baseline",
+}
+_SERVED_IN_WORDS = {
+    "bridge": "the trained bridge",
+    "baseline": "the preconditioner's law alone: training did not beat it",
+}
+_EUBO_SOURCES = {
+    report_pb2.EUBO_SOURCE_NONE: "none",
+    report_pb2.EUBO_SOURCE_EXACT: "exact",
+    report_pb2.EUBO_SOURCE_POLISHED: "polished",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +39,55 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class PreconditionReport:
-    """Which coordinates were used, and what their Gaussian reaches by itself."""
+    """Which coordinates were used, and what their Gaussian or mixture, the baseline, reaches by itself.
+
+    Numbers are None where they are not known; for `none` there are none.
+    """
 
     name: str
-    elbo: float | None
-    """ELBO of the Gaussian alone; None for `none`."""
     start: str
     """The start that won, for example `zero` or `laplace`."""
+    elbo: float | None
+    """Mean log weight of its draws."""
+    log_z: float | None
+    """Importance-weighted estimate of log Z from them."""
+    log_z_se: float | None
+    ess_fraction: float | None
+    k_hat: float | None
+    modes: int
+    """Modes of the target that were seen; 0 where nobody looked."""
+    components: int
+    """Gaussians in the prior; 0 for `none`."""
+
+    def __str__(self) -> str:
+        parts = [
+            ("ELBO", self.elbo, ".4f"), ("log Z", self.log_z, ".4f"), ("±", self.log_z_se, ".4f"),
+            ("ESS", self.ess_fraction, ".1%"), ("k-hat", self.k_hat, ".2f"), ("modes", self.modes or None, "d"),
+            ("components", self.components or None, "d"),
+        ]  # fmt: skip
+        known = [f"{label} {value:{form}}" for label, value, form in parts if value is not None]
+        return " · ".join([self.name, *known]).replace(" · ±", " ±")
+
+
+@dataclass(frozen=True, slots=True)
+class PolishReport:
+    """What Metropolis steps on draws did: how far they moved a law that should not move."""
+
+    draws: int
+    """Draws that were polished."""
+    steps: int
+    """MALA steps of each; 0 for none."""
+    step_size: float | None
+    imh_acceptance: float | None
+    """Share of independence proposals that were accepted; None without them."""
+    mala_acceptance: float | None
+    """Share of MALA proposals that were accepted; None without them."""
+    mean_shift: float
+    """Largest change of a coordinate's mean, in its standard deviations before."""
+    shift_se: float
+    """Standard error of a coordinate's mean shift, in the same units: what chance alone does."""
+    sd_shift: float
+    """Largest change of a coordinate's standard deviation, as |log(after / before)|."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +103,7 @@ class Evidence:
     ess_fraction: float
     """Effective sample size of the weights over the number of paths, in (0, 1]."""
     k_hat: float
-    """Pareto shape of the largest weights; above 0.7 they are not to be trusted."""
+    """Pareto shape of the largest weights; above `k_hat_limit` they are not to be trusted."""
     paths: int
     """Fresh paths behind these numbers."""
     non_finite_paths: int
@@ -59,10 +117,33 @@ class Evidence:
     seed: int
     """Seed of the fresh noise."""
     eubo: float | None
-    """Mean log weight over backward paths from exact samples: an upper bound, where such samples exist."""
+    """Mean log weight over backward paths: an upper bound of log Z in expectation, if their ends are the target's."""
     eubo_se: float | None
+    eubo_source: str
+    """Where those ends come from: `exact` samples, the sampler's own `polished` draws, or `none`. Empty: not said."""
+    eubo_paths: int
+    """How many backward paths."""
+    log_z_forward: float | None
+    """-log mean exp(-log w) on the backward paths: at least log Z in expectation, from the other side."""
+    log_z_forward_se: float | None
+    log_z_low: float | None
+    """Ends of a 95 % interval of log Z, which is asymmetric; None where there is none."""
+    log_z_high: float | None
+    interval_holds: bool
+    """Whether the weights are tame enough for the interval and `log_z_se` to be claimed."""
+    k_hat_limit: float | None
+    """With a larger k-hat the weights are not to be trusted."""
+    polish: PolishReport | None
+    """What was done to the ends of the backward paths, if they are polished draws."""
+    modes_seen: int | None
+    """Modes that the preconditioner found; None where it looked for one Gaussian."""
+    modes_drawn: int | None
+    """Of these, those that hold at least a tenth of their share of the weighted draws."""
     reference_log_z: float | None
     """Known log Z of the target, if any."""
+    served: str
+    """What the draws come from: `bridge`, or `baseline`, the preconditioner's law alone, which training did not beat.
+    Empty if the server does not say."""
     stored: bool
     """True for the report made once after training, False for an estimate made on request."""
 
@@ -71,20 +152,29 @@ class Evidence:
         return asdict(self)
 
     def rows(self) -> list[tuple[str, str]]:
-        """The numbers as (label, text), for tables."""
+        """The numbers as (label, text), for tables; those that are not there are left out."""
         table = [
             ("log Z", f"{self.log_z:.4f} ± {self.log_z_se:.4f}"),
+            ("95 % interval", self._interval()),
+            ("reference log Z", _number(self.reference_log_z)),
             ("ELBO", f"{self.elbo:.4f} ± {self.elbo_se:.4f}"),
+            ("EUBO", _number(self.eubo, self.eubo_se, self.eubo_source)),
+            ("forward log Z", _number(self.log_z_forward, self.log_z_forward_se)),
             ("ESS", f"{100 * self.ess_fraction:.1f} %"),
             ("k-hat", f"{self.k_hat:.2f}"),
+            ("modes", "" if self.modes_seen is None else f"{self.modes_drawn} of {self.modes_seen} seen are drawn"),
+            ("serves", _SERVED_IN_WORDS.get(self.served, self.served)),
+            ("baseline", str(self.precondition)),
             ("target evaluations", f"{self.target_evaluations:,}"),
             ("from", self.origin),
         ]
-        if self.eubo is not None:
-            table.insert(2, ("EUBO", f"{self.eubo:.4f} ± {self.eubo_se or math.nan:.4f}"))
-        if self.reference_log_z is not None:
-            table.insert(1, ("reference log Z", f"{self.reference_log_z:.4f}"))
-        return table
+        return [(label, text) for label, text in table if text]
+
+    def _interval(self) -> str:
+        if self.log_z_low is None or self.log_z_high is None:
+            return ""
+        claim = "" if self.interval_holds else ", not claimed: see the warnings"
+        return f"{self.log_z_low:.4f} to {self.log_z_high:.4f}{claim}"
 
     @property
     def origin(self) -> str:
@@ -105,19 +195,28 @@ class Evidence:
 
 def evidence_from_message(report: report_pb2.EvidenceReport, *, stored: bool) -> Evidence:
     """The record of a wire report."""
-    special = {"times", "precondition", "warnings", "stored", "eubo", "eubo_se", "reference_log_z"}
-    plain = {field.name: getattr(report, field.name) for field in fields(Evidence) if field.name not in special}
+    special = {"times", "precondition", "polish", "warnings", "served", "eubo_source", "stored"}
     return Evidence(
-        **plain,
-        times=Times(**{field.name: getattr(report.times, field.name) for field in fields(Times)}),
-        precondition=PreconditionReport(
-            name=report.precondition.name,
-            elbo=report.precondition.elbo if report.precondition.HasField("elbo") else None,
-            start=report.precondition.start,
-        ),
+        **_values(report, Evidence, special),
+        times=Times(**_values(report.times, Times)),
+        precondition=PreconditionReport(**_values(report.precondition, PreconditionReport)),
+        polish=PolishReport(**_values(report.polish, PolishReport)) if report.HasField("polish") else None,
         warnings=tuple(report.warnings),
-        eubo=report.eubo if report.HasField("eubo") else None,
-        eubo_se=report.eubo_se if report.HasField("eubo_se") else None,
-        reference_log_z=report.reference_log_z if report.HasField("reference_log_z") else None,
+        # A later server may know more words than we do.
+        served=_SERVED.get(report.served, ""),
+        eubo_source=_EUBO_SOURCES.get(report.eubo_source, ""),
         stored=stored,
     )
+
+
+def _values(message: Message, kind: type, without: Collection[str] = ()) -> dict[str, Any]:
+    """The fields of a record, from a message that has them under the same names; None for one that is absent."""
+    optional = {field.name for field in message.DESCRIPTOR.fields if field.has_presence}
+    names = [field.name for field in fields(kind) if field.name not in without]
+    return {name: None if name in optional and not message.HasField(name) else getattr(message, name) for name in names}
+
+
+def _number(value: float | None, error: float | None = None, source: str = "") -> str:
+    if value is None:
+        return ""
+    return f"{value:.4f}" + ("" if error is None else f" ± {error:.4f}") + (f", from {source} draws" if source else "")

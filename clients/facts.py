@@ -11,7 +11,7 @@ from typing import Any
 from gephyra.protos import program_pb2, sampler_service_pb2, target_service_pb2, training_service_pb2
 
 from .events import Metrics, metrics_from_message
-from .words import JobState, TargetState
+from .words import JobState, TargetState, train_options
 
 __all__ = ["Facts", "JobFacts", "SamplerFacts", "TargetFacts", "numbers", "summary"]
 
@@ -135,6 +135,11 @@ class JobFacts(Facts):
         return metrics_from_message(self.message.metrics) if self.message.HasField("metrics") else None
 
     @property
+    def options(self) -> Mapping[str, Any]:
+        """The options of `client.train` that it runs with, the server's defaults filled in."""
+        return train_options(self.message.config)
+
+    @property
     def attempt(self) -> int:
         """Attempt in progress or last made, from 1."""
         return self.message.attempt
@@ -158,17 +163,21 @@ class JobFacts(Facts):
             "target": self.target,
             "attempt": self.attempt,
             "sampler": self.sampler_name,
+            "options": dict(self.options),
             "create_time": self.create_time.isoformat(),
             "metrics": None if metrics is None else asdict(metrics),
             "error": self.message.error.message,
         }
 
     def rows(self) -> list[tuple[str, str]]:
-        """State, target, progress, sampler, and why it failed, if it did."""
-        metrics = self.metrics
+        """State, target, method, progress, sampler, and why it failed, if it did."""
+        metrics, options = self.metrics, self.options
+        words = ("method", "loss", "precondition")
         return [
             ("state", self.state.value),
             ("target", self.target),
+            ("method", " · ".join(options[name] for name in words if name in options)),
+            ("start", options.get("start", "")),
             ("progress", "" if metrics is None else summary(metrics)),
             ("sampler", self.sampler_name),
             ("error", self.message.error.message),
@@ -204,6 +213,11 @@ class SamplerFacts(Facts):
         return _shapes(self.message.sites)
 
     @property
+    def options(self) -> Mapping[str, Any]:
+        """The options of `client.train` with which it was trained; its job knows the sampler it started from."""
+        return train_options(self.message.config)
+
+    @property
     def digest(self) -> str:
         """SHA-256 (hex) of the stored file."""
         return self.message.digest
@@ -217,6 +231,7 @@ class SamplerFacts(Facts):
             "dim": self.dim,
             "sites": {name: list(shape) for name, shape in self.sites.items()},
             "digest": self.digest,
+            "options": dict(self.options),
             "log_z": self.message.report.log_z,
             "log_z_se": self.message.report.log_z_se,
         }

@@ -52,6 +52,9 @@ class ServerInfo:
     methods: tuple[str, ...]
     losses: tuple[str, ...]
     preconditions: tuple[str, ...]
+    integrators: tuple[str, ...]
+    devices: tuple[str, ...]
+    precisions: tuple[str, ...]
     catalogue: Mapping[str, Family]
     program_formats: tuple[str, ...]
     aten: Operators
@@ -70,6 +73,9 @@ def info_from_message(message: meta_service_pb2.GetServerInfoResponse) -> Server
         methods=tuple(message.methods),
         losses=tuple(message.losses),
         preconditions=tuple(message.preconditions),
+        integrators=tuple(message.integrators),
+        devices=tuple(message.devices),
+        precisions=tuple(message.precisions),
         catalogue={entry.family: Family(entry.description, tuple(entry.parameters)) for entry in message.catalogue},
         program_formats=tuple(message.program_formats),
         aten=Operators(tuple(message.aten.operators), message.aten.digest),

@@ -1,13 +1,13 @@
 """Fills the scalar fields of a request, so that a value of the wrong kind is the caller's error and names its field."""
 
 import uuid
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from google.protobuf.message import Message
 
 from .errors import InvalidArgument, Violation
 
-__all__ = ["fill", "full_name", "new_request_id"]
+__all__ = ["Named", "fill", "full_name", "new_request_id"]
 
 M = TypeVar("M", bound=Message)
 
@@ -29,9 +29,19 @@ def fill(message: M, prefix: str = "", /, **values: Any) -> M:
     return message
 
 
-def full_name(collection: str, name: str) -> str:
-    """The name on the server of `id` or `collection/id`."""
-    return name if "/" in name else f"{collection}/{name}"
+class Named(Protocol):
+    """A handle of something on the server."""
+
+    @property
+    def name(self) -> str:
+        """Its name there."""
+
+
+def full_name(collection: str, thing: Named | str) -> str:
+    """The name on the server of a handle, of `id` or of `collection/id`."""
+    if not isinstance(thing, str):
+        return thing.name
+    return thing if "/" in thing else f"{collection}/{thing}"
 
 
 def new_request_id() -> str:

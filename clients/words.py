@@ -1,33 +1,47 @@
 """The words a user writes and the enums and messages they stand for on the wire."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
-from gephyra.protos import target_service_pb2, training_service_pb2
+from gephyra.protos import sampler_service_pb2, target_service_pb2, training_service_pb2
 
 from .errors import InvalidArgument, Violation
 from .request import fill
 
-__all__ = ["DEFAULT_SECONDS", "LOSSES", "METHODS", "PRECONDITIONS", "JobState", "TargetState", "training_config"]
+__all__ = [
+    "DEVICES", "INTEGRATORS", "LOSSES", "METHODS", "POLISHES", "PRECISIONS", "PRECONDITIONS", "PRESETS", "JobState",
+    "TargetState", "draw_settings", "train_options", "training_config",
+]  # fmt: skip
 
-DEFAULT_SECONDS = 60.0
-"""Wall seconds of training where the user gives no budget."""
+W = TypeVar("W")
 
-METHODS: Mapping[str, int] = {
-    "dbs": training_service_pb2.METHOD_DBS,
-    "cmcd": training_service_pb2.METHOD_CMCD,
+
+def _words(values: Iterable[tuple[str, int]], prefix: str) -> Mapping[str, int]:
+    """The word of each value of an enum: METHOD_DBS_UD is written `dbs-ud`."""
+    return {name.removeprefix(prefix).lower().replace("_", "-"): number for name, number in values if number}
+
+
+METHODS = _words(training_service_pb2.Method.items(), "METHOD_")
+LOSSES = _words(training_service_pb2.Loss.items(), "LOSS_")
+PRECONDITIONS = _words(training_service_pb2.Precondition.items(), "PRECONDITION_")
+INTEGRATORS = _words(training_service_pb2.Integrator.items(), "INTEGRATOR_")
+DEVICES = _words(training_service_pb2.Device.items(), "DEVICE_")
+PRECISIONS = _words(training_service_pb2.Precision.items(), "PRECISION_")
+PRESETS: Mapping[str, float] = {"quick": 15.0, "standard": 60.0, "thorough": 300.0}
+"""Wall seconds of training; `standard` where the user gives no budget."""
+
+POLISHES = _words(sampler_service_pb2.Polish.items(), "POLISH_")
+
+_OPTIONS = {
+    "method": METHODS,
+    "loss": LOSSES,
+    "precondition": PRECONDITIONS,
+    "integrator": INTEGRATORS,
+    "device": DEVICES,
+    "precision": PRECISIONS,
 }
-LOSSES: Mapping[str, int] = {
-    "rkl-ld": training_service_pb2.LOSS_RKL_LD,
-    "rkl-r": training_service_pb2.LOSS_RKL_R,
-    "lv": training_service_pb2.LOSS_LV,
-}
-PRECONDITIONS: Mapping[str, int] = {
-    "none": training_service_pb2.PRECONDITION_NONE,
-    "diagonal": training_service_pb2.PRECONDITION_DIAGONAL,
-    "gaussian": training_service_pb2.PRECONDITION_GAUSSIAN,
-}
+_BUDGETS = ("preset", "seconds", "iterations", "target_evaluations")
 
 
 class JobState(StrEnum):
@@ -72,40 +86,57 @@ class TargetState(StrEnum):
         return cls(name.removeprefix("STATE_") or cls.UNSPECIFIED)
 
 
-def training_config(
-    *,
-    method: str,
-    loss: str,
-    precondition: str,
-    seconds: float | None,
-    iterations: int | None,
-    **settings: Any,
-) -> training_service_pb2.TrainingConfig:
-    """The wire form of the options of `client.train`; a setting that is None is left to the server.
+def training_config(**options: Any) -> training_service_pb2.TrainingConfig:
+    """The wire form of the options of `client.train`; one that is None is left to the server.
 
     Raises InvalidArgument, naming the field, for an unknown word, two budgets, or a value of the wrong kind.
-    The server checks domains.
+    The server checks domains, and what goes with what.
     """
-    if seconds is not None and iterations is not None:
-        raise _invalid("config.iterations", "give seconds or iterations, not both", "BUDGET_OUT_OF_RANGE")
-    values = {
-        "method": _number(METHODS, "method", method),
-        "loss": _number(LOSSES, "loss", loss),
-        "precondition": _number(PRECONDITIONS, "precondition", precondition),
-        "seconds": DEFAULT_SECONDS if seconds is None and iterations is None else seconds,
-        "iterations": iterations,
-        **settings,
+    given = {name: value for name, value in options.items() if value is not None}
+    given |= {
+        name: _chosen(words, name, given[name], f"config.{name}") for name, words in _OPTIONS.items() if name in given
     }
-    given = {name: value for name, value in values.items() if value is not None}
+    _check_budget([name for name in _BUDGETS if name in given])
+    if not any(name in given for name in _BUDGETS):
+        given["preset"] = "standard"
+    if "preset" in given:
+        given["seconds"] = _chosen(PRESETS, "preset", given.pop("preset"), "preset")
     return fill(training_service_pb2.TrainingConfig(), "config.", **given)
 
 
-def _number(words: Mapping[str, int], option: str, word: str) -> int:
-    """The enum value of a word."""
-    if word not in words:
+def draw_settings(
+    resample: bool, smc: bool, polish: str | None, polish_steps: int | None
+) -> sampler_service_pb2.DrawSettings:
+    """The wire form of how `sampler.draw` makes draws. Raises InvalidArgument, naming the field."""
+    number = None if polish is None else _chosen(POLISHES, "polish", polish, "how.polish")
+    given = {"resample": resample or None, "smc": smc or None, "polish": number, "polish_steps": polish_steps}
+    values = {name: value for name, value in given.items() if value is not None}
+    return fill(sampler_service_pb2.DrawSettings(), "how.", **values)
+
+
+def train_options(config: training_service_pb2.TrainingConfig) -> dict[str, Any]:
+    """The options of `client.train` for which a config stands; inverse of `training_config`."""
+    options: dict[str, Any] = {field.name: value for field, value in config.ListFields()}
+    for name, words in _OPTIONS.items():
+        if name in options:
+            # A later server may know more words than we do.
+            options[name] = next((word for word, number in words.items() if number == options[name]), "unknown")
+    return options
+
+
+def _chosen(words: Mapping[str, W], option: str, word: object, field: str) -> W:
+    """What a word stands for."""
+    if not isinstance(word, str) or word not in words:
         expected = f"{option} must be one of {', '.join(words)}; got {word!r}"
-        raise _invalid(f"config.{option}", expected, f"UNKNOWN_{option.upper()}")
+        raise _invalid(field, expected, f"UNKNOWN_{option.upper()}")
     return words[word]
+
+
+def _check_budget(given: Sequence[str]) -> None:
+    if len(given) > 1:
+        # A preset is a word of ours, not a field of the wire.
+        field = "preset" if "preset" in given else f"config.{given[-1]}"
+        raise _invalid(field, f"give one of {', '.join(_BUDGETS)}, got {' and '.join(given)}", "BUDGET_OUT_OF_RANGE")
 
 
 def _invalid(field: str, sentence: str, reason: str) -> InvalidArgument:

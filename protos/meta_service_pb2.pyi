@@ -46,6 +46,9 @@ class GetServerInfoResponse(_message.Message):
     ATEN_FIELD_NUMBER: _builtins.int
     STABLEHLO_FIELD_NUMBER: _builtins.int
     PROGRAM_FORMATS_FIELD_NUMBER: _builtins.int
+    INTEGRATORS_FIELD_NUMBER: _builtins.int
+    DEVICES_FIELD_NUMBER: _builtins.int
+    PRECISIONS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     @_builtins.property
     def limits(self) -> Global___Limits: ...
@@ -69,6 +72,14 @@ class GetServerInfoResponse(_message.Message):
     def program_formats(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Program formats this server can load now: "stablehlo" needs jax on the server."""
 
+    @_builtins.property
+    def integrators(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """More words accepted for options."""
+
+    @_builtins.property
+    def devices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def precisions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -81,10 +92,13 @@ class GetServerInfoResponse(_message.Message):
         aten: Global___OperatorAllowlist | None = ...,
         stablehlo: Global___OperatorAllowlist | None = ...,
         program_formats: _abc.Iterable[_builtins.str] | None = ...,
+        integrators: _abc.Iterable[_builtins.str] | None = ...,
+        devices: _abc.Iterable[_builtins.str] | None = ...,
+        precisions: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["aten", b"aten", "limits", b"limits", "stablehlo", b"stablehlo"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aten", b"aten", "catalogue", b"catalogue", "limits", b"limits", "losses", b"losses", "methods", b"methods", "preconditions", b"preconditions", "program_formats", b"program_formats", "stablehlo", b"stablehlo", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aten", b"aten", "catalogue", b"catalogue", "devices", b"devices", "integrators", b"integrators", "limits", b"limits", "losses", b"losses", "methods", b"methods", "precisions", b"precisions", "preconditions", b"preconditions", "program_formats", b"program_formats", "stablehlo", b"stablehlo", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

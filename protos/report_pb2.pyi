@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -17,6 +18,53 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _EuboSource:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EuboSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EuboSource.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EUBO_SOURCE_UNSPECIFIED: _EuboSource.ValueType  # 0
+    EUBO_SOURCE_NONE: _EuboSource.ValueType  # 1
+    """There is no EUBO."""
+    EUBO_SOURCE_EXACT: _EuboSource.ValueType  # 2
+    """The target's own sampler: the EUBO is an upper bound."""
+    EUBO_SOURCE_POLISHED: _EuboSource.ValueType  # 3
+    """The sampler's draws after Metropolis steps: an upper bound only as far as those have reached the target."""
+
+class EuboSource(_EuboSource, metaclass=_EuboSourceEnumTypeWrapper):
+    """Where the ends of backward paths come from."""
+
+EUBO_SOURCE_UNSPECIFIED: EuboSource.ValueType  # 0
+EUBO_SOURCE_NONE: EuboSource.ValueType  # 1
+"""There is no EUBO."""
+EUBO_SOURCE_EXACT: EuboSource.ValueType  # 2
+"""The target's own sampler: the EUBO is an upper bound."""
+EUBO_SOURCE_POLISHED: EuboSource.ValueType  # 3
+"""The sampler's draws after Metropolis steps: an upper bound only as far as those have reached the target."""
+Global___EuboSource: _TypeAlias = EuboSource  # noqa: Y015
+
+class _Served:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ServedEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Served.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SERVED_UNSPECIFIED: _Served.ValueType  # 0
+    SERVED_BRIDGE: _Served.ValueType  # 1
+    """The trained bridge."""
+    SERVED_BASELINE: _Served.ValueType  # 2
+    """The preconditioner's law alone: training did not beat it."""
+
+class Served(_Served, metaclass=_ServedEnumTypeWrapper): ...
+
+SERVED_UNSPECIFIED: Served.ValueType  # 0
+SERVED_BRIDGE: Served.ValueType  # 1
+"""The trained bridge."""
+SERVED_BASELINE: Served.ValueType  # 2
+"""The preconditioner's law alone: training did not beat it."""
+Global___Served: _TypeAlias = Served  # noqa: Y015
 
 @_typing.final
 class EvidenceReport(_message.Message):
@@ -40,6 +88,18 @@ class EvidenceReport(_message.Message):
     WARNINGS_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     REFERENCE_LOG_Z_FIELD_NUMBER: _builtins.int
+    SERVED_FIELD_NUMBER: _builtins.int
+    LOG_Z_LOW_FIELD_NUMBER: _builtins.int
+    LOG_Z_HIGH_FIELD_NUMBER: _builtins.int
+    INTERVAL_HOLDS_FIELD_NUMBER: _builtins.int
+    K_HAT_LIMIT_FIELD_NUMBER: _builtins.int
+    EUBO_SOURCE_FIELD_NUMBER: _builtins.int
+    EUBO_PATHS_FIELD_NUMBER: _builtins.int
+    LOG_Z_FORWARD_FIELD_NUMBER: _builtins.int
+    LOG_Z_FORWARD_SE_FIELD_NUMBER: _builtins.int
+    POLISH_FIELD_NUMBER: _builtins.int
+    MODES_SEEN_FIELD_NUMBER: _builtins.int
+    MODES_DRAWN_FIELD_NUMBER: _builtins.int
     elbo: _builtins.float
     """Mean log weight, a lower bound of log Z in expectation, and its standard error."""
     elbo_se: _builtins.float
@@ -51,7 +111,7 @@ class EvidenceReport(_message.Message):
     k_hat: _builtins.float
     """Pareto shape of the largest weights; above 0.7 they are not to be trusted."""
     eubo: _builtins.float
-    """Mean log weight over backward paths from exact samples of the target, where they exist."""
+    """Mean log weight over backward paths from the ends that `eubo_source` names, and its standard error."""
     eubo_se: _builtins.float
     paths: _builtins.int
     """Fresh forward paths behind these numbers, and how many of them were not finite (weight zero)."""
@@ -62,6 +122,26 @@ class EvidenceReport(_message.Message):
     """Seed of the fresh noise."""
     reference_log_z: _builtins.float
     """Known log Z of the target, if any."""
+    served: Global___Served.ValueType
+    """What the draws come from."""
+    log_z_low: _builtins.float
+    """95 % interval of log Z, asymmetric; absent where none was made."""
+    log_z_high: _builtins.float
+    interval_holds: _builtins.bool
+    """Whether the weights are tame enough for the interval and the standard error of log Z to be claimed."""
+    k_hat_limit: _builtins.float
+    """With a larger k-hat the weights are not to be trusted: min(1 - 1 / log10(paths), 0.7)."""
+    eubo_source: Global___EuboSource.ValueType
+    """Where the ends of the backward paths come from, and how many of those there are."""
+    eubo_paths: _builtins.int
+    log_z_forward: _builtins.float
+    """-log mean exp(-log w) on the backward paths: at least log Z in expectation, from the other side."""
+    log_z_forward_se: _builtins.float
+    modes_seen: _builtins.int
+    """Modes that the preconditioner found, and those of them that hold at least a tenth of their share of the draws;
+    absent where it looked for one Gaussian.
+    """
+    modes_drawn: _builtins.int
     @_builtins.property
     def times(self) -> Global___TrainingTimes:
         """Wall time in seconds by part."""
@@ -73,6 +153,10 @@ class EvidenceReport(_message.Message):
     @_builtins.property
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Plain words for whatever should be known before these numbers are used."""
+
+    @_builtins.property
+    def polish(self) -> Global___PolishReport:
+        """What was done to the ends of the backward paths, where they are polished draws."""
 
     def __init__(
         self,
@@ -93,15 +177,41 @@ class EvidenceReport(_message.Message):
         warnings: _abc.Iterable[_builtins.str] | None = ...,
         seed: _builtins.int = ...,
         reference_log_z: _builtins.float | None = ...,
+        served: Global___Served.ValueType = ...,
+        log_z_low: _builtins.float | None = ...,
+        log_z_high: _builtins.float | None = ...,
+        interval_holds: _builtins.bool = ...,
+        k_hat_limit: _builtins.float | None = ...,
+        eubo_source: Global___EuboSource.ValueType = ...,
+        eubo_paths: _builtins.int = ...,
+        log_z_forward: _builtins.float | None = ...,
+        log_z_forward_se: _builtins.float | None = ...,
+        polish: Global___PolishReport | None = ...,
+        modes_seen: _builtins.int | None = ...,
+        modes_drawn: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_eubo", b"_eubo", "_eubo_se", b"_eubo_se", "_reference_log_z", b"_reference_log_z", "eubo", b"eubo", "eubo_se", b"eubo_se", "precondition", b"precondition", "reference_log_z", b"reference_log_z", "times", b"times"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_eubo", b"_eubo", "_eubo_se", b"_eubo_se", "_k_hat_limit", b"_k_hat_limit", "_log_z_forward", b"_log_z_forward", "_log_z_forward_se", b"_log_z_forward_se", "_log_z_high", b"_log_z_high", "_log_z_low", b"_log_z_low", "_modes_drawn", b"_modes_drawn", "_modes_seen", b"_modes_seen", "_reference_log_z", b"_reference_log_z", "eubo", b"eubo", "eubo_se", b"eubo_se", "k_hat_limit", b"k_hat_limit", "log_z_forward", b"log_z_forward", "log_z_forward_se", b"log_z_forward_se", "log_z_high", b"log_z_high", "log_z_low", b"log_z_low", "modes_drawn", b"modes_drawn", "modes_seen", b"modes_seen", "polish", b"polish", "precondition", b"precondition", "reference_log_z", b"reference_log_z", "times", b"times"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eubo", b"_eubo", "_eubo_se", b"_eubo_se", "_reference_log_z", b"_reference_log_z", "elbo", b"elbo", "elbo_se", b"elbo_se", "ess_fraction", b"ess_fraction", "eubo", b"eubo", "eubo_se", b"eubo_se", "k_hat", b"k_hat", "log_z", b"log_z", "log_z_se", b"log_z_se", "non_finite_paths", b"non_finite_paths", "paths", b"paths", "precondition", b"precondition", "reference_log_z", b"reference_log_z", "seed", b"seed", "target_evaluations", b"target_evaluations", "times", b"times", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eubo", b"_eubo", "_eubo_se", b"_eubo_se", "_k_hat_limit", b"_k_hat_limit", "_log_z_forward", b"_log_z_forward", "_log_z_forward_se", b"_log_z_forward_se", "_log_z_high", b"_log_z_high", "_log_z_low", b"_log_z_low", "_modes_drawn", b"_modes_drawn", "_modes_seen", b"_modes_seen", "_reference_log_z", b"_reference_log_z", "elbo", b"elbo", "elbo_se", b"elbo_se", "ess_fraction", b"ess_fraction", "eubo", b"eubo", "eubo_paths", b"eubo_paths", "eubo_se", b"eubo_se", "eubo_source", b"eubo_source", "interval_holds", b"interval_holds", "k_hat", b"k_hat", "k_hat_limit", b"k_hat_limit", "log_z", b"log_z", "log_z_forward", b"log_z_forward", "log_z_forward_se", b"log_z_forward_se", "log_z_high", b"log_z_high", "log_z_low", b"log_z_low", "log_z_se", b"log_z_se", "modes_drawn", b"modes_drawn", "modes_seen", b"modes_seen", "non_finite_paths", b"non_finite_paths", "paths", b"paths", "polish", b"polish", "precondition", b"precondition", "reference_log_z", b"reference_log_z", "seed", b"seed", "served", b"served", "target_evaluations", b"target_evaluations", "times", b"times", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__eubo: _TypeAlias = _typing.Literal["eubo"]  # noqa: Y015
     _WhichOneofArgType__eubo: _TypeAlias = _typing.Literal["_eubo", b"_eubo"]  # noqa: Y015
     _WhichOneofReturnType__eubo_se: _TypeAlias = _typing.Literal["eubo_se"]  # noqa: Y015
     _WhichOneofArgType__eubo_se: _TypeAlias = _typing.Literal["_eubo_se", b"_eubo_se"]  # noqa: Y015
+    _WhichOneofReturnType__k_hat_limit: _TypeAlias = _typing.Literal["k_hat_limit"]  # noqa: Y015
+    _WhichOneofArgType__k_hat_limit: _TypeAlias = _typing.Literal["_k_hat_limit", b"_k_hat_limit"]  # noqa: Y015
+    _WhichOneofReturnType__log_z_forward: _TypeAlias = _typing.Literal["log_z_forward"]  # noqa: Y015
+    _WhichOneofArgType__log_z_forward: _TypeAlias = _typing.Literal["_log_z_forward", b"_log_z_forward"]  # noqa: Y015
+    _WhichOneofReturnType__log_z_forward_se: _TypeAlias = _typing.Literal["log_z_forward_se"]  # noqa: Y015
+    _WhichOneofArgType__log_z_forward_se: _TypeAlias = _typing.Literal["_log_z_forward_se", b"_log_z_forward_se"]  # noqa: Y015
+    _WhichOneofReturnType__log_z_high: _TypeAlias = _typing.Literal["log_z_high"]  # noqa: Y015
+    _WhichOneofArgType__log_z_high: _TypeAlias = _typing.Literal["_log_z_high", b"_log_z_high"]  # noqa: Y015
+    _WhichOneofReturnType__log_z_low: _TypeAlias = _typing.Literal["log_z_low"]  # noqa: Y015
+    _WhichOneofArgType__log_z_low: _TypeAlias = _typing.Literal["_log_z_low", b"_log_z_low"]  # noqa: Y015
+    _WhichOneofReturnType__modes_drawn: _TypeAlias = _typing.Literal["modes_drawn"]  # noqa: Y015
+    _WhichOneofArgType__modes_drawn: _TypeAlias = _typing.Literal["_modes_drawn", b"_modes_drawn"]  # noqa: Y015
+    _WhichOneofReturnType__modes_seen: _TypeAlias = _typing.Literal["modes_seen"]  # noqa: Y015
+    _WhichOneofArgType__modes_seen: _TypeAlias = _typing.Literal["_modes_seen", b"_modes_seen"]  # noqa: Y015
     _WhichOneofReturnType__reference_log_z: _TypeAlias = _typing.Literal["reference_log_z"]  # noqa: Y015
     _WhichOneofArgType__reference_log_z: _TypeAlias = _typing.Literal["_reference_log_z", b"_reference_log_z"]  # noqa: Y015
     @_typing.overload
@@ -109,9 +219,81 @@ class EvidenceReport(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__eubo_se) -> _WhichOneofReturnType__eubo_se | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__k_hat_limit) -> _WhichOneofReturnType__k_hat_limit | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__log_z_forward) -> _WhichOneofReturnType__log_z_forward | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__log_z_forward_se) -> _WhichOneofReturnType__log_z_forward_se | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__log_z_high) -> _WhichOneofReturnType__log_z_high | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__log_z_low) -> _WhichOneofReturnType__log_z_low | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__modes_drawn) -> _WhichOneofReturnType__modes_drawn | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__modes_seen) -> _WhichOneofReturnType__modes_seen | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__reference_log_z) -> _WhichOneofReturnType__reference_log_z | None: ...
 
 Global___EvidenceReport: _TypeAlias = EvidenceReport  # noqa: Y015
+
+@_typing.final
+class PolishReport(_message.Message):
+    """What Metropolis steps on the draws did: how far they moved a law that should not move."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DRAWS_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    STEP_SIZE_FIELD_NUMBER: _builtins.int
+    IMH_ACCEPTANCE_FIELD_NUMBER: _builtins.int
+    MALA_ACCEPTANCE_FIELD_NUMBER: _builtins.int
+    MEAN_SHIFT_FIELD_NUMBER: _builtins.int
+    SHIFT_SE_FIELD_NUMBER: _builtins.int
+    SD_SHIFT_FIELD_NUMBER: _builtins.int
+    draws: _builtins.int
+    steps: _builtins.int
+    """MALA steps of each, and their size in the sampler's coordinates."""
+    step_size: _builtins.float
+    imh_acceptance: _builtins.float
+    """Shares of independence and of MALA proposals that were accepted."""
+    mala_acceptance: _builtins.float
+    mean_shift: _builtins.float
+    """Largest change of a coordinate's mean, in its standard deviations before; its standard error; and the largest
+    change of a standard deviation, as |log(after / before)|.
+    """
+    shift_se: _builtins.float
+    sd_shift: _builtins.float
+    def __init__(
+        self,
+        *,
+        draws: _builtins.int = ...,
+        steps: _builtins.int = ...,
+        step_size: _builtins.float | None = ...,
+        imh_acceptance: _builtins.float | None = ...,
+        mala_acceptance: _builtins.float | None = ...,
+        mean_shift: _builtins.float = ...,
+        shift_se: _builtins.float = ...,
+        sd_shift: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_imh_acceptance", b"_imh_acceptance", "_mala_acceptance", b"_mala_acceptance", "_step_size", b"_step_size", "imh_acceptance", b"imh_acceptance", "mala_acceptance", b"mala_acceptance", "step_size", b"step_size"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_imh_acceptance", b"_imh_acceptance", "_mala_acceptance", b"_mala_acceptance", "_step_size", b"_step_size", "draws", b"draws", "imh_acceptance", b"imh_acceptance", "mala_acceptance", b"mala_acceptance", "mean_shift", b"mean_shift", "sd_shift", b"sd_shift", "shift_se", b"shift_se", "step_size", b"step_size", "steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__imh_acceptance: _TypeAlias = _typing.Literal["imh_acceptance"]  # noqa: Y015
+    _WhichOneofArgType__imh_acceptance: _TypeAlias = _typing.Literal["_imh_acceptance", b"_imh_acceptance"]  # noqa: Y015
+    _WhichOneofReturnType__mala_acceptance: _TypeAlias = _typing.Literal["mala_acceptance"]  # noqa: Y015
+    _WhichOneofArgType__mala_acceptance: _TypeAlias = _typing.Literal["_mala_acceptance", b"_mala_acceptance"]  # noqa: Y015
+    _WhichOneofReturnType__step_size: _TypeAlias = _typing.Literal["step_size"]  # noqa: Y015
+    _WhichOneofArgType__step_size: _TypeAlias = _typing.Literal["_step_size", b"_step_size"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__imh_acceptance) -> _WhichOneofReturnType__imh_acceptance | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mala_acceptance) -> _WhichOneofReturnType__mala_acceptance | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__step_size) -> _WhichOneofReturnType__step_size | None: ...
+
+Global___PolishReport: _TypeAlias = PolishReport  # noqa: Y015
 
 @_typing.final
 class TrainingTimes(_message.Message):
@@ -144,30 +326,70 @@ Global___TrainingTimes: _TypeAlias = TrainingTimes  # noqa: Y015
 
 @_typing.final
 class PreconditionReport(_message.Message):
+    """Which coordinates were used, and what their Gaussian or mixture reaches by itself as an importance proposal."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
     ELBO_FIELD_NUMBER: _builtins.int
     START_FIELD_NUMBER: _builtins.int
+    LOG_Z_FIELD_NUMBER: _builtins.int
+    LOG_Z_SE_FIELD_NUMBER: _builtins.int
+    ESS_FRACTION_FIELD_NUMBER: _builtins.int
+    K_HAT_FIELD_NUMBER: _builtins.int
+    MODES_FIELD_NUMBER: _builtins.int
+    COMPONENTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """"none", "diagonal" or "gaussian"."""
+    """A word of Precondition: "none", "diagonal", "gaussian", ..."""
     elbo: _builtins.float
-    """ELBO of the Gaussian by itself; absent for "none"."""
+    """Mean log weight of its draws; absent for "none", like the estimates below."""
     start: _builtins.str
-    """The start that won, for example "zero" or "laplace"."""
+    """The start that won, for example "zero", "laplace" or "particles"."""
+    log_z: _builtins.float
+    """Importance-weighted estimate of log Z and its standard error."""
+    log_z_se: _builtins.float
+    ess_fraction: _builtins.float
+    """Effective sample size over the number of draws, and Pareto shape of the largest weights."""
+    k_hat: _builtins.float
+    modes: _builtins.int
+    """Modes of the target that were seen, 0 where nobody looked; and Gaussians in the prior, 0 for "none"."""
+    components: _builtins.int
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         elbo: _builtins.float | None = ...,
         start: _builtins.str = ...,
+        log_z: _builtins.float | None = ...,
+        log_z_se: _builtins.float | None = ...,
+        ess_fraction: _builtins.float | None = ...,
+        k_hat: _builtins.float | None = ...,
+        modes: _builtins.int = ...,
+        components: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_elbo", b"_elbo", "elbo", b"elbo"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_elbo", b"_elbo", "_ess_fraction", b"_ess_fraction", "_k_hat", b"_k_hat", "_log_z", b"_log_z", "_log_z_se", b"_log_z_se", "elbo", b"elbo", "ess_fraction", b"ess_fraction", "k_hat", b"k_hat", "log_z", b"log_z", "log_z_se", b"log_z_se"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_elbo", b"_elbo", "elbo", b"elbo", "name", b"name", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_elbo", b"_elbo", "_ess_fraction", b"_ess_fraction", "_k_hat", b"_k_hat", "_log_z", b"_log_z", "_log_z_se", b"_log_z_se", "components", b"components", "elbo", b"elbo", "ess_fraction", b"ess_fraction", "k_hat", b"k_hat", "log_z", b"log_z", "log_z_se", b"log_z_se", "modes", b"modes", "name", b"name", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__elbo: _TypeAlias = _typing.Literal["elbo"]  # noqa: Y015
     _WhichOneofArgType__elbo: _TypeAlias = _typing.Literal["_elbo", b"_elbo"]  # noqa: Y015
+    _WhichOneofReturnType__ess_fraction: _TypeAlias = _typing.Literal["ess_fraction"]  # noqa: Y015
+    _WhichOneofArgType__ess_fraction: _TypeAlias = _typing.Literal["_ess_fraction", b"_ess_fraction"]  # noqa: Y015
+    _WhichOneofReturnType__k_hat: _TypeAlias = _typing.Literal["k_hat"]  # noqa: Y015
+    _WhichOneofArgType__k_hat: _TypeAlias = _typing.Literal["_k_hat", b"_k_hat"]  # noqa: Y015
+    _WhichOneofReturnType__log_z: _TypeAlias = _typing.Literal["log_z"]  # noqa: Y015
+    _WhichOneofArgType__log_z: _TypeAlias = _typing.Literal["_log_z", b"_log_z"]  # noqa: Y015
+    _WhichOneofReturnType__log_z_se: _TypeAlias = _typing.Literal["log_z_se"]  # noqa: Y015
+    _WhichOneofArgType__log_z_se: _TypeAlias = _typing.Literal["_log_z_se", b"_log_z_se"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__elbo) -> _WhichOneofReturnType__elbo | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ess_fraction) -> _WhichOneofReturnType__ess_fraction | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__k_hat) -> _WhichOneofReturnType__k_hat | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__log_z) -> _WhichOneofReturnType__log_z | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__log_z_se) -> _WhichOneofReturnType__log_z_se | None: ...
 
 Global___PreconditionReport: _TypeAlias = PreconditionReport  # noqa: Y015

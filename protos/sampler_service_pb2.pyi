@@ -12,6 +12,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -22,6 +23,36 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Polish:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PolishEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Polish.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    POLISH_UNSPECIFIED: _Polish.ValueType  # 0
+    """As POLISH_NONE."""
+    POLISH_NONE: _Polish.ValueType  # 1
+    POLISH_IMH: _Polish.ValueType  # 2
+    """An independence chain along the block on the path weights, in place of resampling."""
+    POLISH_MALA: _Polish.ValueType  # 3
+    """Langevin steps from each draw, which keeps its weight."""
+    POLISH_IMH_MALA: _Polish.ValueType  # 4
+    """First the one, then the other."""
+
+class Polish(_Polish, metaclass=_PolishEnumTypeWrapper):
+    """Metropolis steps on the end points of a block, which leave the target invariant."""
+
+POLISH_UNSPECIFIED: Polish.ValueType  # 0
+"""As POLISH_NONE."""
+POLISH_NONE: Polish.ValueType  # 1
+POLISH_IMH: Polish.ValueType  # 2
+"""An independence chain along the block on the path weights, in place of resampling."""
+POLISH_MALA: Polish.ValueType  # 3
+"""Langevin steps from each draw, which keeps its weight."""
+POLISH_IMH_MALA: Polish.ValueType  # 4
+"""First the one, then the other."""
+Global___Polish: _TypeAlias = Polish  # noqa: Y015
 
 @_typing.final
 class Sampler(_message.Message):
@@ -253,6 +284,7 @@ class DrawSamplesRequest(_message.Message):
     START_INDEX_FIELD_NUMBER: _builtins.int
     CHUNK_SIZE_FIELD_NUMBER: _builtins.int
     OMIT_SITES_FIELD_NUMBER: _builtins.int
+    HOW_FIELD_NUMBER: _builtins.int
     sampler: _builtins.str
     """`samplers/{sampler}`."""
     count: _builtins.int
@@ -263,6 +295,10 @@ class DrawSamplesRequest(_message.Message):
     """Draws a message at most; 0: the server's choice. Lowered until a message is at most 256 KiB."""
     omit_sites: _builtins.bool
     """Leave out the sites and send x and log weights only."""
+    @_builtins.property
+    def how(self) -> Global___DrawSettings:
+        """How they are made; absent: weighted draws, each by itself."""
+
     def __init__(
         self,
         *,
@@ -272,14 +308,52 @@ class DrawSamplesRequest(_message.Message):
         start_index: _builtins.int = ...,
         chunk_size: _builtins.int = ...,
         omit_sites: _builtins.bool = ...,
+        how: Global___DrawSettings | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["how", b"how"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_size", b"chunk_size", "count", b"count", "omit_sites", b"omit_sites", "sampler", b"sampler", "seed", b"seed", "start_index", b"start_index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_size", b"chunk_size", "count", b"count", "how", b"how", "omit_sites", b"omit_sites", "sampler", b"sampler", "seed", b"seed", "start_index", b"start_index"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DrawSamplesRequest: _TypeAlias = DrawSamplesRequest  # noqa: Y015
+
+@_typing.final
+class DrawSettings(_message.Message):
+    """However draws are made, the mean of w f(x) over a block has expectation Z E[f]. With neither `resample` nor
+    independence steps each draw has a weight of its own; with either, all draws of a block carry the block's mean weight.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESAMPLE_FIELD_NUMBER: _builtins.int
+    SMC_FIELD_NUMBER: _builtins.int
+    POLISH_FIELD_NUMBER: _builtins.int
+    POLISH_STEPS_FIELD_NUMBER: _builtins.int
+    resample: _builtins.bool
+    """Resample the draws of each block by their weights."""
+    smc: _builtins.bool
+    """Resample along the paths too, where their weights degenerate: CMCD, MCD, ULA."""
+    polish: Global___Polish.ValueType
+    polish_steps: _builtins.int
+    """MALA steps, where the polish has them; absent: 10."""
+    def __init__(
+        self,
+        *,
+        resample: _builtins.bool = ...,
+        smc: _builtins.bool = ...,
+        polish: Global___Polish.ValueType = ...,
+        polish_steps: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_polish_steps", b"_polish_steps", "polish_steps", b"polish_steps"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_polish_steps", b"_polish_steps", "polish", b"polish", "polish_steps", b"polish_steps", "resample", b"resample", "smc", b"smc"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__polish_steps: _TypeAlias = _typing.Literal["polish_steps"]  # noqa: Y015
+    _WhichOneofArgType__polish_steps: _TypeAlias = _typing.Literal["_polish_steps", b"_polish_steps"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__polish_steps) -> _WhichOneofReturnType__polish_steps | None: ...
+
+Global___DrawSettings: _TypeAlias = DrawSettings  # noqa: Y015
 
 @_typing.final
 class DrawSamplesResponse(_message.Message):

@@ -26,47 +26,53 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%gephyra/protos/training_service.proto\x12\ngephyra.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xf3\x03\n\x0eTrainingConfig\x12\"\n\x06method\x18\x01 \x01(\x0e\x32\x12.gephyra.v1.Method\x12\x1e\n\x04loss\x18\x02 \x01(\x0e\x32\x10.gephyra.v1.Loss\x12.\n\x0cprecondition\x18\x03 \x01(\x0e\x32\x18.gephyra.v1.Precondition\x12\x14\n\niterations\x18\x04 \x01(\x03H\x00\x12\x11\n\x07seconds\x18\x05 \x01(\x01H\x00\x12\x11\n\x04seed\x18\x06 \x01(\x04H\x01\x88\x01\x01\x12\x17\n\nbatch_size\x18\x07 \x01(\x05H\x02\x88\x01\x01\x12\x12\n\x05steps\x18\x08 \x01(\x05H\x03\x88\x01\x01\x12\x12\n\x05width\x18\t \x01(\x05H\x04\x88\x01\x01\x12\x1a\n\rlearning_rate\x18\n \x01(\x01H\x05\x88\x01\x01\x12\x1c\n\x0flearn_diffusion\x18\x0b \x01(\x08H\x06\x88\x01\x01\x12\x18\n\x0blearn_prior\x18\x0c \x01(\x08H\x07\x88\x01\x01\x12\x1c\n\x0flearn_annealing\x18\r \x01(\x08H\x08\x88\x01\x01\x42\x08\n\x06\x62udgetB\x07\n\x05_seedB\r\n\x0b_batch_sizeB\x08\n\x06_stepsB\x08\n\x06_widthB\x10\n\x0e_learning_rateB\x12\n\x10_learn_diffusionB\x0e\n\x0c_learn_priorB\x12\n\x10_learn_annealing\"\x8b\x03\n\x0bTrainingJob\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\x12*\n\x06\x63onfig\x18\x04 \x01(\x0b\x32\x1a.gephyra.v1.TrainingConfig\x12#\n\x05state\x18\x05 \x01(\x0e\x32\x14.gephyra.v1.JobState\x12!\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x12.google.rpc.Status\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\x05\x12\x0f\n\x07sampler\x18\x08 \x01(\t\x12,\n\x07metrics\x18\t \x01(\x0b\x32\x1b.gephyra.v1.TrainingMetrics\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe2\x01\n\x0fTrainingMetrics\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x0c\n\x04step\x18\x02 \x01(\x03\x12\x0f\n\x07seconds\x18\x03 \x01(\x01\x12\x10\n\x08\x66raction\x18\x04 \x01(\x01\x12\x0c\n\x04loss\x18\x05 \x01(\x01\x12\x0c\n\x04\x65lbo\x18\x06 \x01(\x01\x12\r\n\x05log_z\x18\x07 \x01(\x01\x12\x14\n\x0c\x65ss_fraction\x18\x08 \x01(\x01\x12\x18\n\x10steps_per_second\x18\t \x01(\x01\x12\x1a\n\x12target_evaluations\x18\n \x01(\x03\x12\x18\n\x10non_finite_paths\x18\x0b \x01(\x03\"\xa8\x02\n\rTrainingEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x05state\x18\x04 \x01(\x0e\x32\x14.gephyra.v1.JobStateH\x00\x12.\n\x07metrics\x18\x05 \x01(\x0b\x32\x1b.gephyra.v1.TrainingMetricsH\x00\x12\x31\n\ncheckpoint\x18\x06 \x01(\x0b\x32\x1b.gephyra.v1.CheckpointSavedH\x00\x12\r\n\x03log\x18\x07 \x01(\tH\x00\x12(\n\x08\x62ookmark\x18\x08 \x01(\x0b\x32\x14.gephyra.v1.BookmarkH\x00\x42\x07\n\x05\x65vent\"\x1f\n\x0f\x43heckpointSaved\x12\x0c\n\x04step\x18\x01 \x01(\x03\"\n\n\x08\x42ookmark\"j\n\x18\x43reateTrainingJobRequest\x12\x0e\n\x06target\x18\x01 \x01(\t\x12*\n\x06\x63onfig\x18\x02 \x01(\x0b\x32\x1a.gephyra.v1.TrainingConfig\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"%\n\x15GetTrainingJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"@\n\x17ListTrainingJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"c\n\x18ListTrainingJobsResponse\x12.\n\rtraining_jobs\x18\x01 \x03(\x0b\x32\x17.gephyra.v1.TrainingJob\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"<\n\x18\x43\x61ncelTrainingJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"?\n\x17WatchTrainingJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\"D\n\x18WatchTrainingJobResponse\x12(\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x19.gephyra.v1.TrainingEvent*A\n\x06Method\x12\x16\n\x12METHOD_UNSPECIFIED\x10\x00\x12\x0e\n\nMETHOD_DBS\x10\x01\x12\x0f\n\x0bMETHOD_CMCD\x10\x02*J\n\x04Loss\x12\x14\n\x10LOSS_UNSPECIFIED\x10\x00\x12\x0f\n\x0bLOSS_RKL_LD\x10\x01\x12\x0e\n\nLOSS_RKL_R\x10\x02\x12\x0b\n\x07LOSS_LV\x10\x03*y\n\x0cPrecondition\x12\x1c\n\x18PRECONDITION_UNSPECIFIED\x10\x00\x12\x15\n\x11PRECONDITION_NONE\x10\x01\x12\x19\n\x15PRECONDITION_DIAGONAL\x10\x02\x12\x19\n\x15PRECONDITION_GAUSSIAN\x10\x03*\xe1\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x15\n\x11JOB_STATE_PENDING\x10\x02\x12\x15\n\x11JOB_STATE_RUNNING\x10\x03\x12\x14\n\x10JOB_STATE_PAUSED\x10\x04\x12\x18\n\x14JOB_STATE_CANCELLING\x10\x05\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x06\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x07\x12\x14\n\x10JOB_STATE_FAILED\x10\x08\x32\xc7\x03\n\x0fTrainingService\x12R\n\x11\x43reateTrainingJob\x12$.gephyra.v1.CreateTrainingJobRequest\x1a\x17.gephyra.v1.TrainingJob\x12L\n\x0eGetTrainingJob\x12!.gephyra.v1.GetTrainingJobRequest\x1a\x17.gephyra.v1.TrainingJob\x12]\n\x10ListTrainingJobs\x12#.gephyra.v1.ListTrainingJobsRequest\x1a$.gephyra.v1.ListTrainingJobsResponse\x12R\n\x11\x43\x61ncelTrainingJob\x12$.gephyra.v1.CancelTrainingJobRequest\x1a\x17.gephyra.v1.TrainingJob\x12_\n\x10WatchTrainingJob\x12#.gephyra.v1.WatchTrainingJobRequest\x1a$.gephyra.v1.WatchTrainingJobResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%gephyra/protos/training_service.proto\x12\ngephyra.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\x90\x08\n\x0eTrainingConfig\x12\"\n\x06method\x18\x01 \x01(\x0e\x32\x12.gephyra.v1.Method\x12\x1e\n\x04loss\x18\x02 \x01(\x0e\x32\x10.gephyra.v1.Loss\x12.\n\x0cprecondition\x18\x03 \x01(\x0e\x32\x18.gephyra.v1.Precondition\x12\x14\n\niterations\x18\x04 \x01(\x03H\x00\x12\x11\n\x07seconds\x18\x05 \x01(\x01H\x00\x12\x1c\n\x12target_evaluations\x18\x0e \x01(\x03H\x00\x12\x11\n\x04seed\x18\x06 \x01(\x04H\x01\x88\x01\x01\x12\x17\n\nbatch_size\x18\x07 \x01(\x05H\x02\x88\x01\x01\x12\x12\n\x05steps\x18\x08 \x01(\x05H\x03\x88\x01\x01\x12\x12\n\x05width\x18\t \x01(\x05H\x04\x88\x01\x01\x12\x1a\n\rlearning_rate\x18\n \x01(\x01H\x05\x88\x01\x01\x12\x1c\n\x0flearn_diffusion\x18\x0b \x01(\x08H\x06\x88\x01\x01\x12\x18\n\x0blearn_prior\x18\x0c \x01(\x08H\x07\x88\x01\x01\x12\x1c\n\x0flearn_annealing\x18\r \x01(\x08H\x08\x88\x01\x01\x12\x17\n\nlearn_time\x18\x12 \x01(\x08H\t\x88\x01\x01\x12\x1b\n\x0e\x64iffusion_rate\x18\x13 \x01(\x01H\n\x88\x01\x01\x12\x17\n\nprior_rate\x18\x14 \x01(\x01H\x0b\x88\x01\x01\x12\x1b\n\x0e\x61nnealing_rate\x18\x15 \x01(\x01H\x0c\x88\x01\x01\x12\x16\n\ttime_rate\x18\x16 \x01(\x01H\r\x88\x01\x01\x12*\n\nintegrator\x18\x0f \x01(\x0e\x32\x16.gephyra.v1.Integrator\x12\x1e\n\x11goal_ess_fraction\x18\x10 \x01(\x01H\x0e\x88\x01\x01\x12\x15\n\x08goal_gap\x18\x11 \x01(\x01H\x0f\x88\x01\x01\x12\x19\n\x0creward_to_go\x18\x17 \x01(\x08H\x10\x88\x01\x01\x12\x10\n\x03\x65ma\x18\x18 \x01(\x01H\x11\x88\x01\x01\x12\"\n\x06\x64\x65vice\x18\x19 \x01(\x0e\x32\x12.gephyra.v1.Device\x12(\n\tprecision\x18\x1a \x01(\x0e\x32\x15.gephyra.v1.Precision\x12\r\n\x05start\x18\x1b \x01(\tB\x08\n\x06\x62udgetB\x07\n\x05_seedB\r\n\x0b_batch_sizeB\x08\n\x06_stepsB\x08\n\x06_widthB\x10\n\x0e_learning_rateB\x12\n\x10_learn_diffusionB\x0e\n\x0c_learn_priorB\x12\n\x10_learn_annealingB\r\n\x0b_learn_timeB\x11\n\x0f_diffusion_rateB\r\n\x0b_prior_rateB\x11\n\x0f_annealing_rateB\x0c\n\n_time_rateB\x14\n\x12_goal_ess_fractionB\x0b\n\t_goal_gapB\x0f\n\r_reward_to_goB\x06\n\x04_ema\"\x8b\x03\n\x0bTrainingJob\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\x12*\n\x06\x63onfig\x18\x04 \x01(\x0b\x32\x1a.gephyra.v1.TrainingConfig\x12#\n\x05state\x18\x05 \x01(\x0e\x32\x14.gephyra.v1.JobState\x12!\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x12.google.rpc.Status\x12\x0f\n\x07\x61ttempt\x18\x07 \x01(\x05\x12\x0f\n\x07sampler\x18\x08 \x01(\t\x12,\n\x07metrics\x18\t \x01(\x0b\x32\x1b.gephyra.v1.TrainingMetrics\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe2\x01\n\x0fTrainingMetrics\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x0c\n\x04step\x18\x02 \x01(\x03\x12\x0f\n\x07seconds\x18\x03 \x01(\x01\x12\x10\n\x08\x66raction\x18\x04 \x01(\x01\x12\x0c\n\x04loss\x18\x05 \x01(\x01\x12\x0c\n\x04\x65lbo\x18\x06 \x01(\x01\x12\r\n\x05log_z\x18\x07 \x01(\x01\x12\x14\n\x0c\x65ss_fraction\x18\x08 \x01(\x01\x12\x18\n\x10steps_per_second\x18\t \x01(\x01\x12\x1a\n\x12target_evaluations\x18\n \x01(\x03\x12\x18\n\x10non_finite_paths\x18\x0b \x01(\x03\"\xa8\x02\n\rTrainingEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x05state\x18\x04 \x01(\x0e\x32\x14.gephyra.v1.JobStateH\x00\x12.\n\x07metrics\x18\x05 \x01(\x0b\x32\x1b.gephyra.v1.TrainingMetricsH\x00\x12\x31\n\ncheckpoint\x18\x06 \x01(\x0b\x32\x1b.gephyra.v1.CheckpointSavedH\x00\x12\r\n\x03log\x18\x07 \x01(\tH\x00\x12(\n\x08\x62ookmark\x18\x08 \x01(\x0b\x32\x14.gephyra.v1.BookmarkH\x00\x42\x07\n\x05\x65vent\"\x1f\n\x0f\x43heckpointSaved\x12\x0c\n\x04step\x18\x01 \x01(\x03\"\n\n\x08\x42ookmark\"j\n\x18\x43reateTrainingJobRequest\x12\x0e\n\x06target\x18\x01 \x01(\t\x12*\n\x06\x63onfig\x18\x02 \x01(\x0b\x32\x1a.gephyra.v1.TrainingConfig\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"%\n\x15GetTrainingJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"@\n\x17ListTrainingJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"c\n\x18ListTrainingJobsResponse\x12.\n\rtraining_jobs\x18\x01 \x03(\x0b\x32\x17.gephyra.v1.TrainingJob\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"<\n\x18\x43\x61ncelTrainingJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"?\n\x17WatchTrainingJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\"D\n\x18WatchTrainingJobResponse\x12(\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x19.gephyra.v1.TrainingEvent*\xf1\x01\n\x06Method\x12\x16\n\x12METHOD_UNSPECIFIED\x10\x00\x12\x0e\n\nMETHOD_DBS\x10\x01\x12\x0f\n\x0bMETHOD_CMCD\x10\x02\x12\x0e\n\nMETHOD_DIS\x10\x03\x12\x0e\n\nMETHOD_DDS\x10\x04\x12\x0e\n\nMETHOD_PIS\x10\x05\x12\x0e\n\nMETHOD_MCD\x10\x06\x12\x0e\n\nMETHOD_ULA\x10\x07\x12\x11\n\rMETHOD_DBS_UD\x10\x08\x12\x12\n\x0eMETHOD_CMCD_UD\x10\t\x12\x11\n\rMETHOD_DIS_UD\x10\n\x12\x11\n\rMETHOD_MCD_UD\x10\x0b\x12\x11\n\rMETHOD_ULA_UD\x10\x0c*S\n\nIntegrator\x12\x1a\n\x16INTEGRATOR_UNSPECIFIED\x10\x00\x12\x13\n\x0fINTEGRATOR_OBAB\x10\x01\x12\x14\n\x10INTEGRATOR_OBABO\x10\x02*\x97\x01\n\x04Loss\x12\x14\n\x10LOSS_UNSPECIFIED\x10\x00\x12\x0f\n\x0bLOSS_RKL_LD\x10\x01\x12\x0e\n\nLOSS_RKL_R\x10\x02\x12\x0b\n\x07LOSS_LV\x10\x03\x12\x10\n\x0cLOSS_RKL_STL\x10\x04\x12\x0b\n\x07LOSS_TB\x10\x05\x12\x0e\n\nLOSS_SUBTB\x10\x06\x12\x0c\n\x08LOSS_FKL\x10\x07\x12\x0e\n\nLOSS_TR_LV\x10\x08*\xab\x01\n\x0cPrecondition\x12\x1c\n\x18PRECONDITION_UNSPECIFIED\x10\x00\x12\x15\n\x11PRECONDITION_NONE\x10\x01\x12\x19\n\x15PRECONDITION_DIAGONAL\x10\x02\x12\x19\n\x15PRECONDITION_GAUSSIAN\x10\x03\x12\x19\n\x15PRECONDITION_ANNEALED\x10\x04\x12\x15\n\x11PRECONDITION_AUTO\x10\x05*R\n\x06\x44\x65vice\x12\x16\n\x12\x44\x45VICE_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x44\x45VICE_AUTO\x10\x01\x12\x0e\n\nDEVICE_CPU\x10\x02\x12\x0f\n\x0b\x44\x45VICE_CUDA\x10\x03*T\n\tPrecision\x12\x19\n\x15PRECISION_UNSPECIFIED\x10\x00\x12\x15\n\x11PRECISION_FLOAT32\x10\x01\x12\x15\n\x11PRECISION_FLOAT64\x10\x02*\xe1\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x15\n\x11JOB_STATE_PENDING\x10\x02\x12\x15\n\x11JOB_STATE_RUNNING\x10\x03\x12\x14\n\x10JOB_STATE_PAUSED\x10\x04\x12\x18\n\x14JOB_STATE_CANCELLING\x10\x05\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x06\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x07\x12\x14\n\x10JOB_STATE_FAILED\x10\x08\x32\xc7\x03\n\x0fTrainingService\x12R\n\x11\x43reateTrainingJob\x12$.gephyra.v1.CreateTrainingJobRequest\x1a\x17.gephyra.v1.TrainingJob\x12L\n\x0eGetTrainingJob\x12!.gephyra.v1.GetTrainingJobRequest\x1a\x17.gephyra.v1.TrainingJob\x12]\n\x10ListTrainingJobs\x12#.gephyra.v1.ListTrainingJobsRequest\x1a$.gephyra.v1.ListTrainingJobsResponse\x12R\n\x11\x43\x61ncelTrainingJob\x12$.gephyra.v1.CancelTrainingJobRequest\x1a\x17.gephyra.v1.TrainingJob\x12_\n\x10WatchTrainingJob\x12#.gephyra.v1.WatchTrainingJobRequest\x1a$.gephyra.v1.WatchTrainingJobResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gephyra.protos.training_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_METHOD']._serialized_start=2095
-  _globals['_METHOD']._serialized_end=2160
-  _globals['_LOSS']._serialized_start=2162
-  _globals['_LOSS']._serialized_end=2236
-  _globals['_PRECONDITION']._serialized_start=2238
-  _globals['_PRECONDITION']._serialized_end=2359
-  _globals['_JOBSTATE']._serialized_start=2362
-  _globals['_JOBSTATE']._serialized_end=2587
+  _globals['_METHOD']._serialized_start=2637
+  _globals['_METHOD']._serialized_end=2878
+  _globals['_INTEGRATOR']._serialized_start=2880
+  _globals['_INTEGRATOR']._serialized_end=2963
+  _globals['_LOSS']._serialized_start=2966
+  _globals['_LOSS']._serialized_end=3117
+  _globals['_PRECONDITION']._serialized_start=3120
+  _globals['_PRECONDITION']._serialized_end=3291
+  _globals['_DEVICE']._serialized_start=3293
+  _globals['_DEVICE']._serialized_end=3375
+  _globals['_PRECISION']._serialized_start=3377
+  _globals['_PRECISION']._serialized_end=3461
+  _globals['_JOBSTATE']._serialized_start=3464
+  _globals['_JOBSTATE']._serialized_end=3689
   _globals['_TRAININGCONFIG']._serialized_start=112
-  _globals['_TRAININGCONFIG']._serialized_end=611
-  _globals['_TRAININGJOB']._serialized_start=614
-  _globals['_TRAININGJOB']._serialized_end=1009
-  _globals['_TRAININGMETRICS']._serialized_start=1012
-  _globals['_TRAININGMETRICS']._serialized_end=1238
-  _globals['_TRAININGEVENT']._serialized_start=1241
-  _globals['_TRAININGEVENT']._serialized_end=1537
-  _globals['_CHECKPOINTSAVED']._serialized_start=1539
-  _globals['_CHECKPOINTSAVED']._serialized_end=1570
-  _globals['_BOOKMARK']._serialized_start=1572
-  _globals['_BOOKMARK']._serialized_end=1582
-  _globals['_CREATETRAININGJOBREQUEST']._serialized_start=1584
-  _globals['_CREATETRAININGJOBREQUEST']._serialized_end=1690
-  _globals['_GETTRAININGJOBREQUEST']._serialized_start=1692
-  _globals['_GETTRAININGJOBREQUEST']._serialized_end=1729
-  _globals['_LISTTRAININGJOBSREQUEST']._serialized_start=1731
-  _globals['_LISTTRAININGJOBSREQUEST']._serialized_end=1795
-  _globals['_LISTTRAININGJOBSRESPONSE']._serialized_start=1797
-  _globals['_LISTTRAININGJOBSRESPONSE']._serialized_end=1896
-  _globals['_CANCELTRAININGJOBREQUEST']._serialized_start=1898
-  _globals['_CANCELTRAININGJOBREQUEST']._serialized_end=1958
-  _globals['_WATCHTRAININGJOBREQUEST']._serialized_start=1960
-  _globals['_WATCHTRAININGJOBREQUEST']._serialized_end=2023
-  _globals['_WATCHTRAININGJOBRESPONSE']._serialized_start=2025
-  _globals['_WATCHTRAININGJOBRESPONSE']._serialized_end=2093
-  _globals['_TRAININGSERVICE']._serialized_start=2590
-  _globals['_TRAININGSERVICE']._serialized_end=3045
+  _globals['_TRAININGCONFIG']._serialized_end=1152
+  _globals['_TRAININGJOB']._serialized_start=1155
+  _globals['_TRAININGJOB']._serialized_end=1550
+  _globals['_TRAININGMETRICS']._serialized_start=1553
+  _globals['_TRAININGMETRICS']._serialized_end=1779
+  _globals['_TRAININGEVENT']._serialized_start=1782
+  _globals['_TRAININGEVENT']._serialized_end=2078
+  _globals['_CHECKPOINTSAVED']._serialized_start=2080
+  _globals['_CHECKPOINTSAVED']._serialized_end=2111
+  _globals['_BOOKMARK']._serialized_start=2113
+  _globals['_BOOKMARK']._serialized_end=2123
+  _globals['_CREATETRAININGJOBREQUEST']._serialized_start=2125
+  _globals['_CREATETRAININGJOBREQUEST']._serialized_end=2231
+  _globals['_GETTRAININGJOBREQUEST']._serialized_start=2233
+  _globals['_GETTRAININGJOBREQUEST']._serialized_end=2270
+  _globals['_LISTTRAININGJOBSREQUEST']._serialized_start=2272
+  _globals['_LISTTRAININGJOBSREQUEST']._serialized_end=2336
+  _globals['_LISTTRAININGJOBSRESPONSE']._serialized_start=2338
+  _globals['_LISTTRAININGJOBSRESPONSE']._serialized_end=2437
+  _globals['_CANCELTRAININGJOBREQUEST']._serialized_start=2439
+  _globals['_CANCELTRAININGJOBREQUEST']._serialized_end=2499
+  _globals['_WATCHTRAININGJOBREQUEST']._serialized_start=2501
+  _globals['_WATCHTRAININGJOBREQUEST']._serialized_end=2564
+  _globals['_WATCHTRAININGJOBRESPONSE']._serialized_start=2566
+  _globals['_WATCHTRAININGJOBRESPONSE']._serialized_end=2634
+  _globals['_TRAININGSERVICE']._serialized_start=3692
+  _globals['_TRAININGSERVICE']._serialized_end=4147
 # @@protoc_insertion_point(module_scope)

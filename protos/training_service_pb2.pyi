@@ -32,16 +32,68 @@ class _MethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Method.ValueTy
     """Diffusion bridge sampler: independent forward and backward controls."""
     METHOD_CMCD: _Method.ValueType  # 2
     """Controlled Monte Carlo diffusion: annealed Langevin, one control with opposite signs."""
+    METHOD_DIS: _Method.ValueType  # 3
+    """Time-reversed diffusion sampler: variance-preserving noising process, controlled reversal."""
+    METHOD_DDS: _Method.ValueType  # 4
+    """Denoising diffusion sampler: exact transitions of the noising process, controlled reversal."""
+    METHOD_PIS: _Method.ValueType  # 5
+    """Path integral sampler: controlled Brownian motion that starts at a point."""
+    METHOD_MCD: _Method.ValueType  # 6
+    """Monte Carlo diffusion: annealed Langevin forward, a learned reversal."""
+    METHOD_ULA: _Method.ValueType  # 7
+    """Unadjusted Langevin annealing: no control."""
+    METHOD_DBS_UD: _Method.ValueType  # 8
+    METHOD_CMCD_UD: _Method.ValueType  # 9
+    METHOD_DIS_UD: _Method.ValueType  # 10
+    METHOD_MCD_UD: _Method.ValueType  # 11
+    METHOD_ULA_UD: _Method.ValueType  # 12
 
 class Method(_Method, metaclass=_MethodEnumTypeWrapper):
-    """The bridge that is trained."""
+    """The bridge that is trained; `_UD` is underdamped."""
 
 METHOD_UNSPECIFIED: Method.ValueType  # 0
 METHOD_DBS: Method.ValueType  # 1
 """Diffusion bridge sampler: independent forward and backward controls."""
 METHOD_CMCD: Method.ValueType  # 2
 """Controlled Monte Carlo diffusion: annealed Langevin, one control with opposite signs."""
+METHOD_DIS: Method.ValueType  # 3
+"""Time-reversed diffusion sampler: variance-preserving noising process, controlled reversal."""
+METHOD_DDS: Method.ValueType  # 4
+"""Denoising diffusion sampler: exact transitions of the noising process, controlled reversal."""
+METHOD_PIS: Method.ValueType  # 5
+"""Path integral sampler: controlled Brownian motion that starts at a point."""
+METHOD_MCD: Method.ValueType  # 6
+"""Monte Carlo diffusion: annealed Langevin forward, a learned reversal."""
+METHOD_ULA: Method.ValueType  # 7
+"""Unadjusted Langevin annealing: no control."""
+METHOD_DBS_UD: Method.ValueType  # 8
+METHOD_CMCD_UD: Method.ValueType  # 9
+METHOD_DIS_UD: Method.ValueType  # 10
+METHOD_MCD_UD: Method.ValueType  # 11
+METHOD_ULA_UD: Method.ValueType  # 12
 Global___Method: _TypeAlias = Method  # noqa: Y015
+
+class _Integrator:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _IntegratorEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Integrator.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    INTEGRATOR_UNSPECIFIED: _Integrator.ValueType  # 0
+    INTEGRATOR_OBAB: _Integrator.ValueType  # 1
+    """The control is asked once a step."""
+    INTEGRATOR_OBABO: _Integrator.ValueType  # 2
+    """The control is asked twice a step."""
+
+class Integrator(_Integrator, metaclass=_IntegratorEnumTypeWrapper):
+    """How an underdamped step is split."""
+
+INTEGRATOR_UNSPECIFIED: Integrator.ValueType  # 0
+INTEGRATOR_OBAB: Integrator.ValueType  # 1
+"""The control is asked once a step."""
+INTEGRATOR_OBABO: Integrator.ValueType  # 2
+"""The control is asked twice a step."""
+Global___Integrator: _TypeAlias = Integrator  # noqa: Y015
 
 class _Loss:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -56,6 +108,16 @@ class _LossEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Loss.ValueType],
     """Reverse KL, reparametrised."""
     LOSS_LV: _Loss.ValueType  # 3
     """Log variance."""
+    LOSS_RKL_STL: _Loss.ValueType  # 4
+    """Reverse KL, reparametrised, without the score term of the density of the path ("sticking the landing")."""
+    LOSS_TB: _Loss.ValueType  # 5
+    """Trajectory balance, log Z learned."""
+    LOSS_SUBTB: _Loss.ValueType  # 6
+    """Subtrajectory balance."""
+    LOSS_FKL: _Loss.ValueType  # 7
+    """Forward KL with importance weights."""
+    LOSS_TR_LV: _Loss.ValueType  # 8
+    """Log variance in trust regions."""
 
 class Loss(_Loss, metaclass=_LossEnumTypeWrapper):
     """The loss it is trained with."""
@@ -67,6 +129,16 @@ LOSS_RKL_R: Loss.ValueType  # 2
 """Reverse KL, reparametrised."""
 LOSS_LV: Loss.ValueType  # 3
 """Log variance."""
+LOSS_RKL_STL: Loss.ValueType  # 4
+"""Reverse KL, reparametrised, without the score term of the density of the path ("sticking the landing")."""
+LOSS_TB: Loss.ValueType  # 5
+"""Trajectory balance, log Z learned."""
+LOSS_SUBTB: Loss.ValueType  # 6
+"""Subtrajectory balance."""
+LOSS_FKL: Loss.ValueType  # 7
+"""Forward KL with importance weights."""
+LOSS_TR_LV: Loss.ValueType  # 8
+"""Log variance in trust regions."""
 Global___Loss: _TypeAlias = Loss  # noqa: Y015
 
 class _Precondition:
@@ -79,6 +151,10 @@ class _PreconditionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Precondi
     PRECONDITION_NONE: _Precondition.ValueType  # 1
     PRECONDITION_DIAGONAL: _Precondition.ValueType  # 2
     PRECONDITION_GAUSSIAN: _Precondition.ValueType  # 3
+    PRECONDITION_ANNEALED: _Precondition.ValueType  # 4
+    """A mixture of Gaussians, one a mode, found by tempering."""
+    PRECONDITION_AUTO: _Precondition.ValueType  # 5
+    """Whatever of these reaches most by itself."""
 
 class Precondition(_Precondition, metaclass=_PreconditionEnumTypeWrapper):
     """The coordinates it is trained in."""
@@ -87,7 +163,51 @@ PRECONDITION_UNSPECIFIED: Precondition.ValueType  # 0
 PRECONDITION_NONE: Precondition.ValueType  # 1
 PRECONDITION_DIAGONAL: Precondition.ValueType  # 2
 PRECONDITION_GAUSSIAN: Precondition.ValueType  # 3
+PRECONDITION_ANNEALED: Precondition.ValueType  # 4
+"""A mixture of Gaussians, one a mode, found by tempering."""
+PRECONDITION_AUTO: Precondition.ValueType  # 5
+"""Whatever of these reaches most by itself."""
 Global___Precondition: _TypeAlias = Precondition  # noqa: Y015
+
+class _Device:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DeviceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Device.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DEVICE_UNSPECIFIED: _Device.ValueType  # 0
+    DEVICE_AUTO: _Device.ValueType  # 1
+    """A GPU where there is one."""
+    DEVICE_CPU: _Device.ValueType  # 2
+    DEVICE_CUDA: _Device.ValueType  # 3
+
+class Device(_Device, metaclass=_DeviceEnumTypeWrapper):
+    """Where it is trained."""
+
+DEVICE_UNSPECIFIED: Device.ValueType  # 0
+DEVICE_AUTO: Device.ValueType  # 1
+"""A GPU where there is one."""
+DEVICE_CPU: Device.ValueType  # 2
+DEVICE_CUDA: Device.ValueType  # 3
+Global___Device: _TypeAlias = Device  # noqa: Y015
+
+class _Precision:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PrecisionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Precision.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRECISION_UNSPECIFIED: _Precision.ValueType  # 0
+    PRECISION_FLOAT32: _Precision.ValueType  # 1
+    PRECISION_FLOAT64: _Precision.ValueType  # 2
+
+class Precision(_Precision, metaclass=_PrecisionEnumTypeWrapper):
+    """Of states and networks; log weights are always FLOAT64."""
+
+PRECISION_UNSPECIFIED: Precision.ValueType  # 0
+PRECISION_FLOAT32: Precision.ValueType  # 1
+PRECISION_FLOAT64: Precision.ValueType  # 2
+Global___Precision: _TypeAlias = Precision  # noqa: Y015
 
 class _JobState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -129,6 +249,7 @@ class TrainingConfig(_message.Message):
     PRECONDITION_FIELD_NUMBER: _builtins.int
     ITERATIONS_FIELD_NUMBER: _builtins.int
     SECONDS_FIELD_NUMBER: _builtins.int
+    TARGET_EVALUATIONS_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     BATCH_SIZE_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
@@ -137,6 +258,19 @@ class TrainingConfig(_message.Message):
     LEARN_DIFFUSION_FIELD_NUMBER: _builtins.int
     LEARN_PRIOR_FIELD_NUMBER: _builtins.int
     LEARN_ANNEALING_FIELD_NUMBER: _builtins.int
+    LEARN_TIME_FIELD_NUMBER: _builtins.int
+    DIFFUSION_RATE_FIELD_NUMBER: _builtins.int
+    PRIOR_RATE_FIELD_NUMBER: _builtins.int
+    ANNEALING_RATE_FIELD_NUMBER: _builtins.int
+    TIME_RATE_FIELD_NUMBER: _builtins.int
+    INTEGRATOR_FIELD_NUMBER: _builtins.int
+    GOAL_ESS_FRACTION_FIELD_NUMBER: _builtins.int
+    GOAL_GAP_FIELD_NUMBER: _builtins.int
+    REWARD_TO_GO_FIELD_NUMBER: _builtins.int
+    EMA_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
     method: Global___Method.ValueType
     loss: Global___Loss.ValueType
     precondition: Global___Precondition.ValueType
@@ -144,6 +278,8 @@ class TrainingConfig(_message.Message):
     """Optimiser steps."""
     seconds: _builtins.float
     """Wall seconds in the worker from the first preconditioner step to the last optimiser step."""
+    target_evaluations: _builtins.int
+    """Points at which the target is evaluated, preconditioning included."""
     seed: _builtins.int
     batch_size: _builtins.int
     """Paths a step, and transitions a path."""
@@ -152,9 +288,35 @@ class TrainingConfig(_message.Message):
     """Width of the control networks."""
     learning_rate: _builtins.float
     learn_diffusion: _builtins.bool
-    """What is learned beside the control networks."""
+    """What is learned beside the control networks: diffusion coefficients, mean and scale of the prior, the annealing
+    schedule, the share of time of each step.
+    """
     learn_prior: _builtins.bool
     learn_annealing: _builtins.bool
+    learn_time: _builtins.bool
+    diffusion_rate: _builtins.float
+    """How fast, as multiples of the learning rate."""
+    prior_rate: _builtins.float
+    annealing_rate: _builtins.float
+    time_rate: _builtins.float
+    integrator: Global___Integrator.ValueType
+    """Of an underdamped method; absent: OBAB. Other methods have none."""
+    goal_ess_fraction: _builtins.float
+    """Training may end before its budget, as soon as one of these is reached: effective sample size over number of
+    paths, or log Z - ELBO in nats.
+    """
+    goal_gap: _builtins.float
+    reward_to_go: _builtins.bool
+    """Weigh each forward kernel by what comes after it only (RKL_LD)."""
+    ema: _builtins.float
+    """Decay a step of the averaged parameters that the sampler keeps; 0: the last ones."""
+    device: Global___Device.ValueType
+    precision: Global___Precision.ValueType
+    start: _builtins.str
+    """`samplers/{sampler}`, trained on the same target: go on from its coordinates, and its parameters if it serves a
+    bridge. Method, integrator, precondition, steps and width are then its own: absent, or equal. Empty: from scratch.
+    Told by the job; a sampler's own config leaves it out.
+    """
     def __init__(
         self,
         *,
@@ -163,6 +325,7 @@ class TrainingConfig(_message.Message):
         precondition: Global___Precondition.ValueType = ...,
         iterations: _builtins.int = ...,
         seconds: _builtins.float = ...,
+        target_evaluations: _builtins.int = ...,
         seed: _builtins.int | None = ...,
         batch_size: _builtins.int | None = ...,
         steps: _builtins.int | None = ...,
@@ -171,31 +334,72 @@ class TrainingConfig(_message.Message):
         learn_diffusion: _builtins.bool | None = ...,
         learn_prior: _builtins.bool | None = ...,
         learn_annealing: _builtins.bool | None = ...,
+        learn_time: _builtins.bool | None = ...,
+        diffusion_rate: _builtins.float | None = ...,
+        prior_rate: _builtins.float | None = ...,
+        annealing_rate: _builtins.float | None = ...,
+        time_rate: _builtins.float | None = ...,
+        integrator: Global___Integrator.ValueType = ...,
+        goal_ess_fraction: _builtins.float | None = ...,
+        goal_gap: _builtins.float | None = ...,
+        reward_to_go: _builtins.bool | None = ...,
+        ema: _builtins.float | None = ...,
+        device: Global___Device.ValueType = ...,
+        precision: Global___Precision.ValueType = ...,
+        start: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_learn_annealing", b"_learn_annealing", "_learn_diffusion", b"_learn_diffusion", "_learn_prior", b"_learn_prior", "_learning_rate", b"_learning_rate", "_seed", b"_seed", "_steps", b"_steps", "_width", b"_width", "batch_size", b"batch_size", "budget", b"budget", "iterations", b"iterations", "learn_annealing", b"learn_annealing", "learn_diffusion", b"learn_diffusion", "learn_prior", b"learn_prior", "learning_rate", b"learning_rate", "seconds", b"seconds", "seed", b"seed", "steps", b"steps", "width", b"width"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_annealing_rate", b"_annealing_rate", "_batch_size", b"_batch_size", "_diffusion_rate", b"_diffusion_rate", "_ema", b"_ema", "_goal_ess_fraction", b"_goal_ess_fraction", "_goal_gap", b"_goal_gap", "_learn_annealing", b"_learn_annealing", "_learn_diffusion", b"_learn_diffusion", "_learn_prior", b"_learn_prior", "_learn_time", b"_learn_time", "_learning_rate", b"_learning_rate", "_prior_rate", b"_prior_rate", "_reward_to_go", b"_reward_to_go", "_seed", b"_seed", "_steps", b"_steps", "_time_rate", b"_time_rate", "_width", b"_width", "annealing_rate", b"annealing_rate", "batch_size", b"batch_size", "budget", b"budget", "diffusion_rate", b"diffusion_rate", "ema", b"ema", "goal_ess_fraction", b"goal_ess_fraction", "goal_gap", b"goal_gap", "iterations", b"iterations", "learn_annealing", b"learn_annealing", "learn_diffusion", b"learn_diffusion", "learn_prior", b"learn_prior", "learn_time", b"learn_time", "learning_rate", b"learning_rate", "prior_rate", b"prior_rate", "reward_to_go", b"reward_to_go", "seconds", b"seconds", "seed", b"seed", "steps", b"steps", "target_evaluations", b"target_evaluations", "time_rate", b"time_rate", "width", b"width"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_learn_annealing", b"_learn_annealing", "_learn_diffusion", b"_learn_diffusion", "_learn_prior", b"_learn_prior", "_learning_rate", b"_learning_rate", "_seed", b"_seed", "_steps", b"_steps", "_width", b"_width", "batch_size", b"batch_size", "budget", b"budget", "iterations", b"iterations", "learn_annealing", b"learn_annealing", "learn_diffusion", b"learn_diffusion", "learn_prior", b"learn_prior", "learning_rate", b"learning_rate", "loss", b"loss", "method", b"method", "precondition", b"precondition", "seconds", b"seconds", "seed", b"seed", "steps", b"steps", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_annealing_rate", b"_annealing_rate", "_batch_size", b"_batch_size", "_diffusion_rate", b"_diffusion_rate", "_ema", b"_ema", "_goal_ess_fraction", b"_goal_ess_fraction", "_goal_gap", b"_goal_gap", "_learn_annealing", b"_learn_annealing", "_learn_diffusion", b"_learn_diffusion", "_learn_prior", b"_learn_prior", "_learn_time", b"_learn_time", "_learning_rate", b"_learning_rate", "_prior_rate", b"_prior_rate", "_reward_to_go", b"_reward_to_go", "_seed", b"_seed", "_steps", b"_steps", "_time_rate", b"_time_rate", "_width", b"_width", "annealing_rate", b"annealing_rate", "batch_size", b"batch_size", "budget", b"budget", "device", b"device", "diffusion_rate", b"diffusion_rate", "ema", b"ema", "goal_ess_fraction", b"goal_ess_fraction", "goal_gap", b"goal_gap", "integrator", b"integrator", "iterations", b"iterations", "learn_annealing", b"learn_annealing", "learn_diffusion", b"learn_diffusion", "learn_prior", b"learn_prior", "learn_time", b"learn_time", "learning_rate", b"learning_rate", "loss", b"loss", "method", b"method", "precision", b"precision", "precondition", b"precondition", "prior_rate", b"prior_rate", "reward_to_go", b"reward_to_go", "seconds", b"seconds", "seed", b"seed", "start", b"start", "steps", b"steps", "target_evaluations", b"target_evaluations", "time_rate", b"time_rate", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__annealing_rate: _TypeAlias = _typing.Literal["annealing_rate"]  # noqa: Y015
+    _WhichOneofArgType__annealing_rate: _TypeAlias = _typing.Literal["_annealing_rate", b"_annealing_rate"]  # noqa: Y015
     _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
     _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
+    _WhichOneofReturnType__diffusion_rate: _TypeAlias = _typing.Literal["diffusion_rate"]  # noqa: Y015
+    _WhichOneofArgType__diffusion_rate: _TypeAlias = _typing.Literal["_diffusion_rate", b"_diffusion_rate"]  # noqa: Y015
+    _WhichOneofReturnType__ema: _TypeAlias = _typing.Literal["ema"]  # noqa: Y015
+    _WhichOneofArgType__ema: _TypeAlias = _typing.Literal["_ema", b"_ema"]  # noqa: Y015
+    _WhichOneofReturnType__goal_ess_fraction: _TypeAlias = _typing.Literal["goal_ess_fraction"]  # noqa: Y015
+    _WhichOneofArgType__goal_ess_fraction: _TypeAlias = _typing.Literal["_goal_ess_fraction", b"_goal_ess_fraction"]  # noqa: Y015
+    _WhichOneofReturnType__goal_gap: _TypeAlias = _typing.Literal["goal_gap"]  # noqa: Y015
+    _WhichOneofArgType__goal_gap: _TypeAlias = _typing.Literal["_goal_gap", b"_goal_gap"]  # noqa: Y015
     _WhichOneofReturnType__learn_annealing: _TypeAlias = _typing.Literal["learn_annealing"]  # noqa: Y015
     _WhichOneofArgType__learn_annealing: _TypeAlias = _typing.Literal["_learn_annealing", b"_learn_annealing"]  # noqa: Y015
     _WhichOneofReturnType__learn_diffusion: _TypeAlias = _typing.Literal["learn_diffusion"]  # noqa: Y015
     _WhichOneofArgType__learn_diffusion: _TypeAlias = _typing.Literal["_learn_diffusion", b"_learn_diffusion"]  # noqa: Y015
     _WhichOneofReturnType__learn_prior: _TypeAlias = _typing.Literal["learn_prior"]  # noqa: Y015
     _WhichOneofArgType__learn_prior: _TypeAlias = _typing.Literal["_learn_prior", b"_learn_prior"]  # noqa: Y015
+    _WhichOneofReturnType__learn_time: _TypeAlias = _typing.Literal["learn_time"]  # noqa: Y015
+    _WhichOneofArgType__learn_time: _TypeAlias = _typing.Literal["_learn_time", b"_learn_time"]  # noqa: Y015
     _WhichOneofReturnType__learning_rate: _TypeAlias = _typing.Literal["learning_rate"]  # noqa: Y015
     _WhichOneofArgType__learning_rate: _TypeAlias = _typing.Literal["_learning_rate", b"_learning_rate"]  # noqa: Y015
+    _WhichOneofReturnType__prior_rate: _TypeAlias = _typing.Literal["prior_rate"]  # noqa: Y015
+    _WhichOneofArgType__prior_rate: _TypeAlias = _typing.Literal["_prior_rate", b"_prior_rate"]  # noqa: Y015
+    _WhichOneofReturnType__reward_to_go: _TypeAlias = _typing.Literal["reward_to_go"]  # noqa: Y015
+    _WhichOneofArgType__reward_to_go: _TypeAlias = _typing.Literal["_reward_to_go", b"_reward_to_go"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType__steps: _TypeAlias = _typing.Literal["steps"]  # noqa: Y015
     _WhichOneofArgType__steps: _TypeAlias = _typing.Literal["_steps", b"_steps"]  # noqa: Y015
+    _WhichOneofReturnType__time_rate: _TypeAlias = _typing.Literal["time_rate"]  # noqa: Y015
+    _WhichOneofArgType__time_rate: _TypeAlias = _typing.Literal["_time_rate", b"_time_rate"]  # noqa: Y015
     _WhichOneofReturnType__width: _TypeAlias = _typing.Literal["width"]  # noqa: Y015
     _WhichOneofArgType__width: _TypeAlias = _typing.Literal["_width", b"_width"]  # noqa: Y015
-    _WhichOneofReturnType_budget: _TypeAlias = _typing.Literal["iterations", "seconds"]  # noqa: Y015
+    _WhichOneofReturnType_budget: _TypeAlias = _typing.Literal["iterations", "seconds", "target_evaluations"]  # noqa: Y015
     _WhichOneofArgType_budget: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__annealing_rate) -> _WhichOneofReturnType__annealing_rate | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_size) -> _WhichOneofReturnType__batch_size | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__diffusion_rate) -> _WhichOneofReturnType__diffusion_rate | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ema) -> _WhichOneofReturnType__ema | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__goal_ess_fraction) -> _WhichOneofReturnType__goal_ess_fraction | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__goal_gap) -> _WhichOneofReturnType__goal_gap | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__learn_annealing) -> _WhichOneofReturnType__learn_annealing | None: ...
     @_typing.overload
@@ -203,11 +407,19 @@ class TrainingConfig(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__learn_prior) -> _WhichOneofReturnType__learn_prior | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__learn_time) -> _WhichOneofReturnType__learn_time | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__learning_rate) -> _WhichOneofReturnType__learning_rate | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__prior_rate) -> _WhichOneofReturnType__prior_rate | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reward_to_go) -> _WhichOneofReturnType__reward_to_go | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__steps) -> _WhichOneofReturnType__steps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__time_rate) -> _WhichOneofReturnType__time_rate | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__width) -> _WhichOneofReturnType__width | None: ...
     @_typing.overload

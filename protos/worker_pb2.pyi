@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from gephyra.protos import program_pb2 as _program_pb2
 from gephyra.protos import report_pb2 as _report_pb2
+from gephyra.protos import sampler_service_pb2 as _sampler_service_pb2
 from gephyra.protos import target_service_pb2 as _target_service_pb2
 from gephyra.protos import tensor_pb2 as _tensor_pb2
 from gephyra.protos import training_service_pb2 as _training_service_pb2
@@ -43,12 +44,15 @@ class WorkerCommand(_message.Message):
         CHECKPOINT_FOLDER_FIELD_NUMBER: _builtins.int
         SAMPLER_PATH_FIELD_NUMBER: _builtins.int
         THREADS_FIELD_NUMBER: _builtins.int
+        START_PATH_FIELD_NUMBER: _builtins.int
         target_path: _builtins.str
         checkpoint_folder: _builtins.str
         """Folder for checkpoints; the newest valid one in it is resumed."""
         sampler_path: _builtins.str
         """Where to put the finished sampler."""
         threads: _builtins.int
+        start_path: _builtins.str
+        """The sampler to go on from; empty: from scratch."""
         @_builtins.property
         def config(self) -> _training_service_pb2.TrainingConfig: ...
         def __init__(
@@ -59,10 +63,11 @@ class WorkerCommand(_message.Message):
             checkpoint_folder: _builtins.str = ...,
             sampler_path: _builtins.str = ...,
             threads: _builtins.int = ...,
+            start_path: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_folder", b"checkpoint_folder", "config", b"config", "sampler_path", b"sampler_path", "target_path", b"target_path", "threads", b"threads"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_folder", b"checkpoint_folder", "config", b"config", "sampler_path", b"sampler_path", "start_path", b"start_path", "target_path", b"target_path", "threads", b"threads"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -120,6 +125,7 @@ class WorkerCommand(_message.Message):
         START_INDEX_FIELD_NUMBER: _builtins.int
         OMIT_SITES_FIELD_NUMBER: _builtins.int
         TURN_BYTES_FIELD_NUMBER: _builtins.int
+        HOW_FIELD_NUMBER: _builtins.int
         sampler_path: _builtins.str
         target_path: _builtins.str
         count: _builtins.int
@@ -128,6 +134,8 @@ class WorkerCommand(_message.Message):
         omit_sites: _builtins.bool
         turn_bytes: _builtins.int
         """End the answer early, after a whole block, once this many bytes were sent or a second has passed; 0: never."""
+        @_builtins.property
+        def how(self) -> _sampler_service_pb2.DrawSettings: ...
         def __init__(
             self,
             *,
@@ -138,10 +146,11 @@ class WorkerCommand(_message.Message):
             start_index: _builtins.int = ...,
             omit_sites: _builtins.bool = ...,
             turn_bytes: _builtins.int = ...,
+            how: _sampler_service_pb2.DrawSettings | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["how", b"how"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "omit_sites", b"omit_sites", "sampler_path", b"sampler_path", "seed", b"seed", "start_index", b"start_index", "target_path", b"target_path", "turn_bytes", b"turn_bytes"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "how", b"how", "omit_sites", b"omit_sites", "sampler_path", b"sampler_path", "seed", b"seed", "start_index", b"start_index", "target_path", b"target_path", "turn_bytes", b"turn_bytes"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .residual import Layers, residual
+
 __all__ = ["Control", "TimeFeatures"]
 
 _FREQUENCIES = 16
@@ -23,14 +25,17 @@ _SCORE_INPUT_CLIP = 10.0
 
 
 class TimeFeatures(NamedTuple):
-    """What a control needs to know about the times of m grid points: `shift`, m x width, and `gate`, m x dim."""
+    """What a control needs to know about the times of m grid points: `shift`, m x width, and `gate`, m x dim.
+
+    The shift holds the inlet's bias.
+    """
 
     shift: Tensor
     gate: Tensor
 
-    def at(self, n: int) -> "TimeFeatures":
-        """The features of grid point n alone."""
-        return TimeFeatures(self.shift[n], self.gate[n])
+    def each(self) -> "list[TimeFeatures]":
+        """The features of the grid points one by one."""
+        return [TimeFeatures(*pair) for pair in zip(self.shift.unbind(), self.gate.unbind(), strict=True)]
 
     def between(self, first: int, last: int) -> "TimeFeatures":
         """The features of grid points first, ..., last - 1, with a batch axis of size one after the time axis."""
@@ -74,12 +79,28 @@ class Control(nn.Module):
         """Features of times in [0, 1], `(m,)`."""
         phase = times[:, None] * self.frequencies
         embedding = self.time_out(functional.silu(self.time_in(torch.cat([phase.sin(), phase.cos()], -1))))
-        return TimeFeatures(embedding, self.gate(functional.silu(embedding)))
+        return TimeFeatures(embedding + self.inlet.bias, self.gate(functional.silu(embedding)))
 
     def forward(self, x: Tensor, score: Tensor, features: TimeFeatures) -> Tensor:
         """u, `... x dim`, at points or states x, `... x inputs`, with annealed score `... x dim`, at those times."""
         clipped = score.clamp(-_SCORE_CLIP, _SCORE_CLIP)
         seen = torch.cat([x, clipped.clamp(-_SCORE_INPUT_CLIP, _SCORE_INPUT_CLIP)], -1)
-        hidden = functional.silu(self.hidden(functional.silu(self.inlet(seen) + features.shift)))
-        field, gate = self.outlet(hidden).chunk(2, -1)
+        if torch.is_grad_enabled() and seen.ndim == 3 and not seen.requires_grad:
+            return residual(seen, clipped, features.shift, features.gate, self._layers())
+        return self._plain(seen, clipped, features)
+
+    def _plain(self, seen: Tensor, clipped: Tensor, features: TimeFeatures) -> Tensor:
+        shift, layers = features.shift, self._layers()
+        # At one time the shift is a bias like any other: free.
+        inlet = functional.linear(seen, layers.inlet, shift if shift.ndim == 1 else None)
+        inlet = inlet if shift.ndim == 1 else inlet + shift
+        # Nobody else holds what the layers return, but autograd may.
+        constant = not torch.is_grad_enabled()
+        hidden = functional.linear(functional.silu(inlet, inplace=constant), layers.hidden, layers.hidden_bias)
+        outlet = functional.linear(functional.silu(hidden, inplace=constant), layers.outlet, layers.outlet_bias)
+        field, gate = outlet.chunk(2, -1)
         return torch.addcmul(field, features.gate + gate, clipped)
+
+    def _layers(self) -> Layers:
+        hidden, outlet = self.hidden, self.outlet
+        return Layers(self.inlet.weight, hidden.weight, hidden.bias, outlet.weight, outlet.bias)

@@ -2,27 +2,30 @@
 
 import math
 
-from .report import Report, Served
+from .pareto import k_hat_limit
+from .report import EuboSource, Report, Served
 
-__all__ = ["diagnose"]
+__all__ = ["diagnose", "sides_disagree"]
 
-# Vehtari et al. (2024): above this shape the mean of the weights may not settle at any practical sample size.
-_K_HAT_LIMIT = 0.7
 _ESS_LIMIT = 0.05
 # A known log Z further away than this many standard errors contradicts the estimate.
 _REFERENCE_LIMIT = 4.0
+# Two estimates further apart than this many standard errors contradict each other.
+_CONTRADICTION = 4.0
+# Polishing moves draws by chance; beyond this many standard errors and this part of a standard deviation it tells.
+_SHIFT_ERRORS, _LEAST_SHIFT = 4.0, 0.1
 
 
 def diagnose(report: Report) -> tuple[str, ...]:
     """Warnings about a report, most serious first; empty if there is none."""
-    checks = (_k_hat, _ess, _non_finite, _baseline, _reference)
+    checks = (_k_hat, _unbounded, _ess, _modes, _reference, _two_sides, _upper_side, _shift, _non_finite, _baseline)
     return tuple(sentence for check in checks if (sentence := check(report)))
 
 
 def _k_hat(report: Report) -> str:
     if math.isnan(report.k_hat):
         return f"{report.paths} paths are too few to tell a k-hat: nothing is known about the tail of the weights."
-    limit = min(1.0 - 1.0 / math.log10(max(report.paths, 11)), _K_HAT_LIMIT)
+    limit = k_hat_limit(report.paths)
     if not report.k_hat > limit:
         return ""
     return (
@@ -32,12 +35,81 @@ def _k_hat(report: Report) -> str:
     )
 
 
+def _unbounded(report: Report) -> str:
+    if report.log_z_low is None or report.log_z_high is not None:
+        return ""
+    return (
+        f"log Z has no upper end: the weights are so heavy-tailed that paths which were not met may hold most of Z. "
+        f"Only the lower end, {report.log_z_low:.3f}, is claimed."
+    )
+
+
 def _ess(report: Report) -> str:
     if report.ess_fraction >= _ESS_LIMIT:
         return ""
     return (
         f"effective sample size is {100 * report.ess_fraction:.1f} % of the draws: resampled draws will repeat a few "
         "points. Train longer or use more steps."
+    )
+
+
+def _modes(report: Report) -> str:
+    seen, drawn = report.modes_seen, report.modes_drawn
+    if seen is None or drawn is None or drawn >= seen:
+        return ""
+    return (
+        f"only {drawn} of the {seen} modes that the preconditioner found hold a tenth or more of their share of the "
+        "draws: the others are missing or were over-estimated, and log Z may lack their part. Use precondition "
+        "annealed or auto, or train longer."
+    )
+
+
+def _reference(report: Report) -> str:
+    known = report.reference_log_z
+    if known is None or abs(report.log_z - known) <= _REFERENCE_LIMIT * report.log_z_se + 1e-2:
+        return ""
+    return (
+        f"log Z {report.log_z:.3f} +- {report.log_z_se:.3f} contradicts the known value {known:.3f}: modes or tails "
+        "of the target are missing."
+    )
+
+
+def sides_disagree(report: Report) -> bool:
+    """Whether paths back from exact draws of the target say more than chance does that log Z is higher."""
+    forward, error = report.log_z_forward, report.log_z_forward_se
+    if report.eubo_source is not EuboSource.EXACT or forward is None or error is None:
+        return False
+    return forward - report.log_z > _CONTRADICTION * math.hypot(error, report.log_z_se)
+
+
+def _two_sides(report: Report) -> str:
+    if not sides_disagree(report):
+        return ""
+    return (
+        f"paths back from exact draws of the target put log Z at {report.log_z_forward:.3f}, paths forward at "
+        f"{report.log_z:.3f} +- {report.log_z_se:.3f}: the sampler does not reach all of the target."
+    )
+
+
+def _upper_side(report: Report) -> str:
+    eubo, error = report.eubo, report.eubo_se
+    if report.eubo_source is not EuboSource.POLISHED or eubo is None or error is None:
+        return ""
+    if eubo + _CONTRADICTION * math.hypot(error, report.log_z_se) >= report.log_z:
+        return ""
+    return (
+        f"the EUBO {eubo:.3f} lies below log Z {report.log_z:.3f}, which no upper bound does: the polished draws "
+        "behind it have not reached the target. Do not use the EUBO."
+    )
+
+
+def _shift(report: Report) -> str:
+    polish = report.polish
+    if polish is None or not polish.mean_shift > max(_SHIFT_ERRORS * polish.shift_se, _LEAST_SHIFT):
+        return ""
+    return (
+        f"{polish.steps} Metropolis steps moved the mean of a coordinate by {polish.mean_shift:.2f} of its standard "
+        "deviation: the weighted draws are not yet those of the target. Train longer, or ask for polished draws."
     )
 
 
@@ -51,25 +123,9 @@ def _non_finite(report: Report) -> str:
 
 
 def _baseline(report: Report) -> str:
-    if report.served is Served.BASELINE:
-        return (
-            "training did not beat the preconditioner's Gaussian alone: its draws are served, weighed exactly. Train "
-            "longer or lower the learning rate."
-        )
-    baseline = report.precondition.elbo
-    if baseline is None or report.elbo + 2.0 * report.elbo_se >= baseline:
+    if report.served is not Served.BASELINE:
         return ""
     return (
-        f"the ELBO {report.elbo:.3f} is below that of the preconditioner's Gaussian alone ({baseline:.3f}): training "
-        "did not pay. Train longer or lower the learning rate."
-    )
-
-
-def _reference(report: Report) -> str:
-    known = report.reference_log_z
-    if known is None or abs(report.log_z - known) <= _REFERENCE_LIMIT * report.log_z_se + 1e-2:
-        return ""
-    return (
-        f"log Z {report.log_z:.3f} +- {report.log_z_se:.3f} contradicts the known value {known:.3f}: modes or tails "
-        "of the target are missing."
+        f"the draws are the preconditioner's own law with ELBO {report.elbo:.3f}: training did not pay. Train longer "
+        "or lower the learning rate, unless that law is good enough."
     )

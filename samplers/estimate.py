@@ -9,10 +9,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .interval import log_mean_interval
+from .pareto import Tail, fit_tail, k_hat_limit, tail_length
+
 __all__ = ["Estimates", "estimate", "k_hat", "log_mean_exp"]
 
-
-_LEAST_TAIL = 5
+# Width of a 95 % interval in standard errors.
+_WIDTH = 2.0 * 1.959963984540054
+# A log weight is a difference of sums of log densities in single precision. Their rounding errors are much alike from
+# path to path: no standard error shows them.
+_ROUNDING, _RELATIVE_ROUNDING = 1e-5, 2.0**-23
 
 
 class Estimates(NamedTuple):
@@ -22,12 +28,21 @@ class Estimates(NamedTuple):
     """Mean of the finite log weights, and its standard error."""
     elbo_se: float
     log_z: float
-    """Log of the mean weight (paths of weight zero counted), and its delta-method standard error."""
+    """Log of the mean weight (paths of weight zero counted)."""
     log_z_se: float
+    """Its standard error: by the delta method, or the interval's width over 3.92 where that is finite and more."""
+    log_z_low: float
+    """95 % interval of log Z (`interval.py`)."""
+    log_z_high: float | None
+    """None where the tail is so heavy that no upper end can be given."""
+    interval_holds: bool
+    """False where k-hat is above its limit or not known, or the interval has no upper end."""
     ess_fraction: float
     """(sum w)^2 / (n sum w^2), in (0, 1]."""
     k_hat: float
     """Shape of the generalised Pareto law of the largest weights (Vehtari et al. 2024); NaN below 25 paths."""
+    k_hat_limit: float
+    """What it should stay below."""
 
 
 def log_mean_exp(log_weight: Tensor) -> Tensor:
@@ -41,47 +56,40 @@ def estimate(log_weight: Tensor) -> Estimates:
     finite = log_weight[log_weight.isfinite()]
     if finite.shape[0] < 2:
         raise ValueError(f"expected at least 2 paths of positive weight, got {finite.shape[0]} of {n}")
-    weight = (log_weight - finite.max()).exp()
-    mean = weight.mean()
+    weight, tail = (log_weight - finite.max()).exp(), fit_tail(log_weight)
+    mean, log_z = weight.mean(), float(log_mean_exp(log_weight))
+    shape, limit, interval = _shape(log_weight, tail), k_hat_limit(n), log_mean_interval(weight, tail)
+    rounding = _ROUNDING + _RELATIVE_ROUNDING * float(finite.abs().mean())
+    delta = float(weight.std() / mean) / math.sqrt(n)
+    width = interval.high - interval.low
     return Estimates(
         elbo=float(finite.mean()),
         elbo_se=float(finite.std()) / math.sqrt(finite.shape[0]),
-        log_z=float(log_mean_exp(log_weight)),
-        log_z_se=float(weight.std() / mean) / math.sqrt(n),
+        log_z=log_z,
+        log_z_se=max(delta, width / _WIDTH if math.isfinite(width) else 0.0) + rounding,
+        log_z_low=log_z + interval.low - 2.0 * rounding,
+        log_z_high=log_z + interval.high + 2.0 * rounding if math.isfinite(interval.high) else None,
+        interval_holds=shape <= limit and math.isfinite(interval.high),
         ess_fraction=float(mean.square() / weight.square().mean()),
-        k_hat=k_hat(log_weight),
+        k_hat=shape,
+        k_hat_limit=limit,
     )
 
 
 def k_hat(log_weight: Tensor) -> float:
-    """Pareto shape of the largest weights by the estimator of Zhang and Stephens (2009), with PSIS' tail and prior.
+    """Pareto shape of the largest weights (Zhang and Stephens 2009), with PSIS' tail and prior.
 
-    The tail holds min(n / 5, 3 sqrt(n)) weights. Above 0.7 the importance estimates are not to be trusted (Vehtari et
-    al. 2024). Equal weights have no tail: -inf. A few weights that dwarf all others: +inf. NaN below five in the tail.
+    Above `k_hat_limit` the importance estimates are not to be trusted (Vehtari et al. 2024). Equal weights have no
+    tail: -inf. A few weights that dwarf all others: +inf. NaN below five in the tail.
     """
-    n = log_weight.shape[0]
-    tail_length = math.ceil(min(0.2 * n, 3.0 * math.sqrt(n)))
-    if tail_length < _LEAST_TAIL:
+    return _shape(log_weight, fit_tail(log_weight))
+
+
+def _shape(log_weight: Tensor, tail: Tail | None) -> float:
+    if tail is not None:
+        return tail.shape
+    length = tail_length(log_weight.shape[0])
+    if log_weight.shape[0] <= length or length < 5:
         return math.nan
-    ordered = log_weight.sort().values
-    cutoff = torch.clamp(ordered[-tail_length - 1] - ordered[-1], min=math.log(torch.finfo(torch.float64).tiny))
-    excess = (ordered - ordered[-1]).exp() - cutoff.exp()
-    excess = excess[-tail_length:][excess[-tail_length:] > 0]
-    if excess.shape[0] < _LEAST_TAIL:
-        # Either the largest weights are all equal, or so few dwarf the rest that the others vanish beside them.
-        return -math.inf if bool(ordered[-1] == ordered[-tail_length - 1]) else math.inf
-    return _pareto_shape(excess)
-
-
-def _pareto_shape(excess: Tensor) -> float:
-    """Posterior mean shape for increasing positive excesses, shrunk towards 1/2 by ten pseudo-observations."""
-    n = excess.shape[0]
-    grid = 30 + int(math.sqrt(n))
-    quartile = excess[int(n / 4 + 0.5) - 1]
-    points = torch.arange(1, grid + 1, dtype=torch.float64)
-    theta = (1.0 - (grid / (points - 0.5)).sqrt()) / (3.0 * quartile) + 1.0 / excess[-1]
-    shape = torch.log1p(-theta[:, None] * excess).mean(1)
-    profile = n * ((-theta / shape).log() - shape - 1.0)
-    theta_mean = (theta * profile.softmax(0)).sum()
-    k = float(torch.log1p(-theta_mean * excess).mean())
-    return (n * k + 10 * 0.5) / (n + 10)
+    # Either the largest weights are all equal, or so few dwarf the rest that the others vanish beside them.
+    return -math.inf if bool(log_weight.max() == log_weight.sort().values[-length - 1]) else math.inf

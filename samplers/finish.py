@@ -7,7 +7,7 @@ from gephyra.targets.base import OpaqueTarget, Target
 
 from .bridge import Bridge
 from .counted import CountedTarget
-from .measure import measure
+from .measure import Candidate, measure
 from .prepare import Prepared, new_baseline
 from .report import Facts, Report, Served, Times
 from .sampler import Sampler
@@ -52,7 +52,8 @@ def finish(
     def measured(candidate: Bridge, served: Served) -> Report:
         facts = Facts(times, prepared.report, served, caveats)
         candidate.requires_grad_(False)
-        return measure(candidate, prepared.coordinates, counted, "report", settings.seed, REPORT_PATHS, facts, progress)
+        subject = Candidate(candidate, prepared.coordinates, prepared.components)
+        return measure(subject, counted, "report", settings.seed, REPORT_PATHS, facts, progress)
 
     report = measured(bridge, Served.BRIDGE)
     served = bridge

@@ -2,55 +2,141 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import NamedTuple
 
 from .bridge import Bridge
+from .components import Components
 from .coordinates import Coordinates
 from .counted import CountedTarget
-from .diagnose import diagnose
-from .evaluate import EUBO_PATHS, estimate_eubo, estimate_fresh
-from .report import Facts, Report
+from .diagnose import diagnose, sides_disagree
+from .estimate import estimate
+from .evaluate import BLOCK_SIZE, Fresh, Pool, simulate_fresh
+from .modes import modes_drawn
+from .polish import step_scale, tune
+from .report import EuboSource, Facts, PolishReport, Report
+from .shift import Weighted, shift
+from .upper import UPPER_PATHS, backward_log_weights, exact_pool, polished_pool, upper_bounds
 
-__all__ = ["measure"]
+__all__ = ["Candidate", "measure"]
+
+_POLISH_STEPS = 20
+
+
+class Candidate(NamedTuple):
+    """What is measured."""
+
+    bridge: Bridge
+    """In the coordinates."""
+    coordinates: Coordinates
+    components: Components | None
+    """The modes that were found there, if they were looked for."""
+
+
+class _Progress:
+    """Blocks done, as a share."""
+
+    def __init__(self, blocks: int, tell: Callable[[float], None]) -> None:
+        self._done, self._blocks, self._tell = 0, blocks, tell
+
+    def block(self) -> None:
+        self._done += 1
+        self._tell(self._done / self._blocks)
 
 
 def measure(
-    bridge: Bridge,
-    coordinates: Coordinates,
+    candidate: Candidate,
     target: CountedTarget,
     stream: str,
     seed: int,
     paths: int,
     facts: Facts,
-    on_block: Callable[[float], None] = lambda fraction: None,
+    tell: Callable[[float], None] = lambda fraction: None,
 ) -> Report:
     """A report on `paths` fresh paths of a stream.
 
     Args:
-        bridge: The bridge, in the coordinates.
-        coordinates: Where it lives.
+        candidate: A bridge and where it lives.
         target: The target in its own coordinates; the evaluations counted so far go into the report.
         stream: Name of the noise.
         seed: Seed of the noise.
         paths: Number of fresh forward paths.
         facts: What is known from elsewhere: times, preconditioner, caveats.
-        on_block: Told the share of paths done.
+        tell: Told the share of the work done.
 
     Raises:
         ValueError: Where fewer than two paths had positive weight.
     """
-    view = coordinates.view(target)
-    estimates, non_finite = estimate_fresh(bridge, view, stream, seed, paths, on_block)
-    eubo = estimate_eubo(bridge, view, seed, min(paths, EUBO_PATHS))
+    bridge, components = candidate.bridge, candidate.components
+    view, upper_paths = candidate.coordinates.view(target), _upper_paths(paths)
+    exact = exact_pool(view, upper_paths, seed)
+    progress = _Progress(_blocks(paths) + (1 if exact else 2) * _blocks(upper_paths), tell)
+    fresh = simulate_fresh(bridge, view, components, stream, seed, paths, upper_paths, progress.block)
+    estimates = estimate(fresh.log_weight)
+    pool, polish, source = exact, None, EuboSource.EXACT
+    if pool is None:
+        pool, polish = _polished(candidate, target, fresh, seed, progress)
+        source = EuboSource.POLISHED
+    upper = upper_bounds(backward_log_weights(bridge, view, pool.u, seed, progress.block), pool, source)
     report = Report(
         **estimates._asdict(),
-        **eubo._asdict(),
+        **upper._asdict(),
         paths=paths,
         seed=seed,
-        non_finite_paths=non_finite,
+        non_finite_paths=int(fresh.log_weight.isinf().sum()),
         target_evaluations=target.evaluations,
         times=facts.times,
         precondition=facts.precondition,
         served=facts.served,
         reference_log_z=target.log_z,
+        polish=polish,
+        modes_seen=None if components is None else components.mean.shape[0],
+        modes_drawn=_modes_drawn(fresh, components),
     )
+    report = _reconciled(report)
     return replace(report, warnings=(*diagnose(report), *facts.caveats))
+
+
+def _upper_paths(paths: int) -> int:
+    """A quarter of the forward paths, but a block at least, where there are so many."""
+    return min(UPPER_PATHS, max(paths // 4, min(paths, BLOCK_SIZE)))
+
+
+def _reconciled(report: Report) -> Report:
+    """The interval reaches up to what exact draws say where they contradict it, and is no longer claimed."""
+    forward, error = report.log_z_forward, report.log_z_forward_se
+    if forward is None or error is None or not sides_disagree(report):
+        return report
+    high = None if report.log_z_high is None else max(report.log_z_high, forward + 2.0 * error)
+    return replace(report, log_z_high=high, interval_holds=False)
+
+
+def _blocks(paths: int) -> int:
+    return -(-paths // BLOCK_SIZE)
+
+
+def _polished(
+    candidate: Candidate, target: CountedTarget, fresh: Fresh, seed: int, progress: _Progress
+) -> tuple[Pool, PolishReport]:
+    """The pool of fresh paths after MALA steps, and what those did to it."""
+    pool, view = fresh.pool, candidate.coordinates.view(target)
+    like = next(candidate.bridge.parameters())
+    few = slice(BLOCK_SIZE)
+    scale = step_scale(view.dim, candidate.components)
+    langevin = tune(view, scale, pool.u[few].to(like), pool.log_weight[few].to(like.device), seed)
+    moved, acceptance = polished_pool(view, pool, langevin, _POLISH_STEPS, seed, like, progress.block)
+    before, after = (Weighted(view.to_target(part.u), part.log_weight) for part in (pool, moved))
+    found = PolishReport(
+        draws=pool.u.shape[0],
+        steps=_POLISH_STEPS,
+        step_size=langevin.step_size,
+        imh_acceptance=None,
+        mala_acceptance=acceptance,
+        **shift(before, after)._asdict(),
+    )
+    return moved, found
+
+
+def _modes_drawn(fresh: Fresh, components: Components | None) -> int | None:
+    if fresh.mode is None or components is None:
+        return None
+    return modes_drawn(fresh.mode, fresh.log_weight, components)

@@ -66,7 +66,8 @@ class MixturePrior(Prior):
         return self.anchor_scorer()
 
     def anchor_scorer(self) -> Scorer:
-        return self._anchor_score
+        nothing = torch.zeros_like(self.anchor[0])
+        return Scorer(nothing, nothing, self._anchor_score)
 
     def centre(self) -> Tensor:
         return self.logits.softmax(0) @ self.mean

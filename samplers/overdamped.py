@@ -19,9 +19,9 @@ from torch import Tensor
 
 from .bridge import Bridge, Chain, Evaluate, Increments
 from .control import Control
-from .density import euler_log_density
+from .linear import Known, LinearKernels
 from .path import Node, Path
-from .prior import Prior
+from .prior import Prior, Scorer
 from .reference import Reference
 from .schedule import Annealing, Diffusion
 
@@ -92,72 +92,75 @@ class OverdampedBridge(Bridge):
         return x
 
     def forward_chain(self) -> Chain:
-        return self._chain(self._forward_side(), self.forward_control, 0, 1.0)
+        return self._chain(self._kernels()[0], self.forward_control, 0, 1.0)
 
     def backward_chain(self) -> Chain:
-        if self.mirrored:
-            return self._chain(self._backward_side(), self.forward_control, 1, -1.0)
-        return self._chain(self._backward_side(), self.backward_control, 1, 1.0)
+        control = self.forward_control if self.mirrored else self.backward_control
+        return self._chain(self._kernels()[1], control, 1, -1.0 if self.mirrored else 1.0)
 
     def increments(self, path: Path, first: int, last: int) -> Increments:
-        x, score = path.state[first : last + 1], path.score[first : last + 1]
-        guides = self._guide()(x, score, self.annealing()[first : last + 1, None, None])
-        u, v = self._fields(x, score, first, last)
-        centre, rows = self.prior.centre(), slice(first, last)
-        forward = self._forward_side().move(centre, x[:-1], guides.at(slice(None, -1)), rows)
-        backward = self._backward_side().move(centre, x[1:], guides.at(slice(1, None)), rows)
-        live, shared = euler_log_density(x[1:] - forward.base, forward.drift, u, forward.scale)
-        return Increments(live, euler_log_density(x[:-1] - backward.base, backward.drift, v, backward.scale)[0], shared)
+        known = _known(self.prior.scorer(), path.state[first : last + 1], path.score[first : last + 1])
+        u, v = self._fields(known, first, last)
+        forward, backward = self._kernels()
+        early, late, rows = known.at(slice(None, -1)), known.at(slice(1, None)), slice(first, last)
+        live, shared = forward.log_density(late.x, early, u, rows)
+        return Increments(live, backward.log_density(early.x, late, v, rows)[0], shared)
 
-    def _forward_side(self) -> "_Side":
-        steps = self._dynamics.reference.steps(self.prior, self.diffusion)
-        return _Side(self._dynamics.forward, steps.forward_shrink, steps.forward_scale)
+    def _kernels(self) -> tuple[LinearKernels, LinearKernels]:
+        """Forward and backward kernels without their fields."""
+        steps, beta = self._dynamics.reference.steps(self.prior, self.diffusion), self.annealing()[:, None]
+        forward = self._side(self._dynamics.forward, beta[:-1], steps.forward_shrink, steps.forward_scale)
+        return forward, self._side(self._dynamics.backward, beta[1:], steps.backward_shrink, steps.backward_scale)
 
-    def _backward_side(self) -> "_Side":
-        steps = self._dynamics.reference.steps(self.prior, self.diffusion)
-        return _Side(self._dynamics.backward, steps.backward_shrink, steps.backward_scale)
+    def _side(self, drift: Drift, beta: Tensor, shrink: Tensor | None, scale: Tensor) -> LinearKernels:
+        """k G + h H and the shrinkage, with G and H written out."""
+        scorer, score, prior = self.prior.scorer(), None, None
+        if drift.annealed:
+            score = (drift.annealed * beta).expand_as(scale)
+        if drift.annealed and self._dynamics.from_prior:
+            prior = (drift.annealed + drift.prior) - drift.annealed * beta
+        elif drift.prior:
+            prior = torch.full_like(beta, drift.prior)
+        nothing = torch.zeros_like(scale)
+        constant, slope = (nothing, nothing) if prior is None else (prior * scorer.offset, prior * scorer.slope)
+        if shrink is not None:
+            pull = (shrink - 1.0) / scale.square()
+            constant, slope = constant - pull * self.prior.centre(), slope + pull
+        rest = None if prior is None or scorer.rest is None else prior.expand_as(scale)
+        return LinearKernels(constant, slope, score, rest, scale)
 
-    def _chain(self, side: "_Side", control: Control | None, offset: int, sign: float) -> Chain:
+    def _chain(self, kernels: LinearKernels, control: Control | None, offset: int, sign: float) -> Chain:
         """Kernels that start from grid point n + offset, with sign times the control."""
-        beta, centre, variance = self.annealing()[:, None, None], self.prior.centre(), side.scale.square()
-        guide, hint = self._guide(), self._hint()
-        features = None if control is None else control.features(self.times)
+        steps, hint, scorer, times = kernels.steps(), self._hint(), self.prior.scorer(), self.times.tolist()
+        features = [] if control is None else control.features(self.times).each()
 
         def transition(n: int, node: Node, noise: Tensor, evaluate: Evaluate) -> Node:
-            at, x, score = n + offset, node.state[None], node.score[None]
-            move = side.move(centre, x, guide(x, score, beta[at]), slice(n, n + 1))
-            total = move.drift
-            if control is not None and features is not None:
-                field = control(x, hint(x, score, self.times[at]), features.between(at, at + 1))
-                total = torch.add(total, field, alpha=sign)
-            mean = torch.addcmul(move.base, variance[n], total)
-            return evaluate(torch.addcmul(mean, side.scale[n], noise)[0])
+            at, known, field = n + offset, _known(scorer, node.state, node.score), None
+            if control is not None:
+                field = control(known.x, hint(known, times[at]), features[at])
+                field = field if sign == 1.0 else -field
+            return evaluate(steps.draw(n, known, field, noise[0]))
 
         return transition
 
-    def _guide(self) -> "Callable[[Tensor, Tensor, Tensor], _Guides]":
-        """(x, score, beta) -> the scores that fixed drifts are made of."""
-        scorer, from_prior = self.prior.scorer(), self._dynamics.from_prior
-
-        def guide(x: Tensor, score: Tensor, beta: Tensor) -> _Guides:
-            prior = scorer(x)
-            return _Guides(torch.lerp(prior, score, beta) if from_prior else beta * score, prior)
-
-        return guide
-
-    def _hint(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-        """(x, score, time) -> what controls see: linear annealing from the prior as it was at first, a constant."""
+    def _hint(self) -> Callable[[Known, Tensor | float], Tensor]:
+        """(known, time) -> what controls see: linear annealing from the prior as it was at first, a constant."""
         if not self._dynamics.from_prior:
-            return lambda x, score, times: times * score
-        scorer = self.prior.anchor_scorer()
-        return lambda x, score, times: torch.lerp(scorer(x), score, times)
+            return lambda known, times: known.score * times
+        offset, slope, _ = self.prior.anchor_scorer()
 
-    def _fields(self, x: Tensor, score: Tensor, first: int, last: int) -> tuple[Tensor | None, Tensor | None]:
+        def hint(known: Known, times: Tensor | float) -> Tensor:
+            prior = torch.addcmul(offset, known.x, slope)
+            return torch.lerp(prior if known.rest is None else prior + known.rest, known.score, times)
+
+        return hint
+
+    def _fields(self, known: Known, first: int, last: int) -> tuple[Tensor | None, Tensor | None]:
         """u at the earlier and v at the later points of transitions first, ..., last - 1."""
         forward, backward = self.forward_control, self.backward_control
         if forward is None and backward is None:
             return None, None
-        hint = self._hint()(x, score, self.times[first : last + 1, None, None])
+        x, hint = known.x, self._hint()(known, self.times[first : last + 1, None, None])
         if self.mirrored and forward is not None:
             u = forward(x, hint, forward.features(self.times).between(first, last + 1))
             return u[:-1], -u[1:]
@@ -169,35 +172,5 @@ class OverdampedBridge(Bridge):
         return u, v
 
 
-class _Guides(NamedTuple):
-    """The scores that fixed drifts are made of, at points `m x batch x dim`."""
-
-    annealed: Tensor
-    prior: Tensor
-
-    def at(self, rows: slice) -> "_Guides":
-        return _Guides(self.annealed[rows], self.prior[rows])
-
-
-class _Move(NamedTuple):
-    """Kernels without their field: N(base + scale^2 (drift + field), scale^2)."""
-
-    base: Tensor
-    drift: Tensor
-    scale: Tensor
-
-
-class _Side(NamedTuple):
-    """One direction: its drift, and shrinkage and scale on the whole grid."""
-
-    drift: Drift
-    shrink: Tensor | None
-    scale: Tensor
-
-    def move(self, centre: Tensor, x: Tensor, guides: _Guides, rows: slice) -> _Move:
-        """The kernels of transitions `rows` from points x, `m x batch x dim`."""
-        parts = [(self.drift.annealed, guides.annealed), (self.drift.prior, guides.prior)]
-        terms = [weight * part for weight, part in parts if weight]
-        drift = sum(terms[1:], start=terms[0]) if terms else torch.zeros_like(x)
-        base = x if self.shrink is None else torch.lerp(centre, x, self.shrink[rows, None])
-        return _Move(base, drift, self.scale[rows, None])
+def _known(scorer: Scorer, x: Tensor, score: Tensor) -> Known:
+    return Known(x, score, None if scorer.rest is None else scorer.rest(x))

@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +12,24 @@ from .kernel import GaussianKernel
 
 __all__ = ["DiagonalPrior", "Prior", "Scorer"]
 
-Scorer = Callable[[Tensor], Tensor]
-"""Points `... x dim` -> the gradient of a log density there, same shape."""
+
+class Scorer(NamedTuple):
+    """The gradient of a prior's log density, offset + slope x + rest(x); nothing in the rest is learned.
+
+    Taken apart because the linear part costs nothing where it is merged with the other coefficients of a kernel.
+    """
+
+    offset: Tensor
+    """`(dim,)`."""
+    slope: Tensor
+    """`(dim,)`."""
+    rest: Callable[[Tensor], Tensor] | None = None
+    """Points `... x dim` to arrays of that shape; None: zero."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The gradient at points x, `... x dim`, same shape."""
+        linear = torch.addcmul(self.offset, x, self.slope)
+        return linear if self.rest is None else linear + self.rest(x)
 
 
 class Prior(nn.Module, ABC):
@@ -40,7 +57,7 @@ class Prior(nn.Module, ABC):
 
     @abstractmethod
     def anchor_scorer(self) -> Scorer:
-        """The same for the prior as it was before training: no parameter of it is live."""
+        """The same for the prior as it was before training: no parameter of it is live. It has the same rest."""
 
     @abstractmethod
     def centre(self) -> Tensor:
@@ -77,12 +94,11 @@ class DiagonalPrior(Prior):
 
     def scorer(self) -> Scorer:
         precision = (-2.0 * self.log_scale).exp()
-        offset, slope = self.mean * precision, -precision
-        return lambda x: torch.addcmul(offset, x, slope)
+        return Scorer(self.mean * precision, -precision)
 
     def anchor_scorer(self) -> Scorer:
         slope = torch.full_like(self.mean, -self._anchor_precision, requires_grad=False)
-        return lambda x: x * slope
+        return Scorer(torch.zeros_like(slope), slope)
 
     def centre(self) -> Tensor:
         return self.mean

@@ -4,10 +4,12 @@ Draw i is a pure function of (sampler, seed, i). Draws are computed in blocks th
 intra-op thread makes them equal bit for bit on one type of CPU.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from gephyra.targets.base import Target
@@ -16,12 +18,16 @@ from .bridge import Bridge
 from .components import Components
 from .coordinates import Coordinates
 from .counted import CountedTarget
+from .drawing import Drawn, draw_block
+from .draws import Draws
 from .evaluate import BLOCK_SIZE, block
-from .measure import measure
+from .measure import Candidate, measure
 from .optimise import load_bridge
+from .polish import Langevin, step_scale, tune
 from .prepare import new_baseline, new_bridge
-from .report import Facts, Report, Served
+from .report import Facts, PolishReport, Report, Served
 from .settings import TrainingSettings
+from .shift import Weighted, shift
 from .storage import read_tensors, write_tensors
 
 __all__ = ["Block", "Sampler", "pack_coordinates", "unpack_coordinates"]
@@ -29,6 +35,7 @@ __all__ = ["Block", "Sampler", "pack_coordinates", "unpack_coordinates"]
 _FORMAT = 2
 # Format 1 had no components, and only bridges were served.
 _READABLE = (1, 2)
+_PLAIN = Draws()
 
 
 class Block(NamedTuple):
@@ -69,15 +76,39 @@ class Sampler:
         self.dim = target.dim
         self._view = coordinates.view(target)
 
-    def draw(self, seed: int, start: int, count: int) -> Iterator[Block]:
-        """Draws start, ..., start + count - 1 of a seed, at most a block at a time."""
+    def draw(self, seed: int, start: int, count: int, how: Draws = _PLAIN) -> Iterator[Block]:
+        """Draws start, ..., start + count - 1 of a seed, at most a block at a time.
+
+        Raises ValueError, beginning with the field's name, for draws that a sampler of this method cannot make.
+        """
         stop = start + count
-        for index in range(start // self.block_size, -(-stop // self.block_size)):
-            u, log_weight = block(self.bridge, self._view, "draw", seed, index, self.block_size)
-            x = self._view.to_target(u).float().cpu()
+        for index, drawn in self._blocks(seed, start, count, how):
+            x = self._view.to_target(drawn.u).float().cpu()
             first = index * self.block_size
             rows = slice(max(start - first, 0), min(stop - first, self.block_size))
-            yield Block(first + rows.start, x[rows], log_weight.cpu()[rows])
+            yield Block(first + rows.start, x[rows], drawn.log_weight.cpu()[rows])
+
+    def polish_report(self, seed: int, start: int, count: int, how: Draws) -> PolishReport:
+        """What resampling and polish do to the weighted draws of all blocks that hold start, ..., start + count - 1.
+
+        Raises ValueError as `draw` does, and for a `count` below 1.
+        """
+        if count < 1:
+            raise ValueError(f"count must be at least 1, got {count}")
+        drawn = [part for _, part in self._blocks(seed, start, count, how)]
+        weights = [(part.raw_u, part.raw_log_weight, part.u, part.log_weight) for part in drawn]
+        raw, raw_weight, new, weight = (torch.cat(parts).cpu() for parts in zip(*weights, strict=True))
+        langevin = how.polish.langevin
+        return PolishReport(
+            draws=new.shape[0],
+            steps=how.polish_steps if langevin else 0,
+            step_size=self._langevin.step_size if langevin else None,
+            imh_acceptance=_mean([part.imh_acceptance for part in drawn]),
+            mala_acceptance=_mean([part.mala_acceptance for part in drawn]),
+            **shift(
+                Weighted(self._view.to_target(raw), raw_weight), Weighted(self._view.to_target(new), weight)
+            )._asdict(),
+        )
 
     def estimate(self, count: int, seed: int) -> Report:
         """A report on `count` fresh paths; training facts are carried over from the stored report.
@@ -85,8 +116,8 @@ class Sampler:
         Raises ValueError where fewer than two paths had positive weight.
         """
         facts = Facts(precondition=self.report.precondition, served=self.report.served)
-        counted = CountedTarget(self.target)
-        return measure(self.bridge, self.coordinates, counted, "evidence", seed, count, facts)
+        candidate = Candidate(self.bridge, self.coordinates, self.components)
+        return measure(candidate, CountedTarget(self.target), "evidence", seed, count, facts)
 
     def save(self, path: Path) -> None:
         """Write the sampler, without its target, to a safetensors file."""
@@ -100,6 +131,22 @@ class Sampler:
             "report": self.report.to_json(),
         }
         write_tensors(path, tensors, record)
+
+    def _blocks(self, seed: int, start: int, count: int, how: Draws) -> Iterator[tuple[int, Drawn]]:
+        """The blocks that hold these draws, with their indices."""
+        how.check(self.settings.method)
+        for index in range(start // self.block_size, -(-(start + count) // self.block_size)):
+            langevin = self._langevin if how.polish.langevin else None
+            yield index, draw_block(self.bridge, self._view, how, langevin, seed, index, self.block_size)
+
+    @cached_property
+    def _langevin(self) -> Langevin:
+        """MALA as the report tuned it, or else as it would have."""
+        scale = step_scale(self.dim, self.components)
+        if self.report.polish is not None and self.report.polish.step_size is not None:
+            return Langevin(scale, self.report.polish.step_size)
+        seed = self.report.seed
+        return tune(self._view, scale, *block(self.bridge, self._view, "polish/ends", seed, 0, self.block_size), seed)
 
     @classmethod
     def load(cls, path: Path, target: Target) -> "Sampler":
@@ -118,6 +165,11 @@ class Sampler:
         bridge = build(target.dim, settings, components)
         load_bridge(bridge, tensors)
         return cls(target, coordinates, components, bridge.requires_grad_(False), settings, report)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def pack_coordinates(coordinates: Coordinates, components: Components | None) -> dict[str, Tensor]:

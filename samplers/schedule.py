@@ -10,12 +10,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["Annealing", "Diffusion"]
+__all__ = ["Annealing", "Diffusion", "cosine_shares"]
 
 
-# Shares of time start as cos^2, falling to about this: steps shrink towards the target, whose mass may lie in places
-# narrower than an equal step.
+# The last shares of time, about: see `cosine_shares`.
 _LAST_SHARE = 0.1
+
+
+def cosine_shares(steps: int) -> Tensor:
+    """Initial shares of time, `(steps,)`, up to a factor: cos^2 above a floor.
+
+    Steps shrink towards the target, whose mass may lie in places narrower than an equal step.
+    """
+    return torch.cos(0.5 * math.pi * torch.arange(steps) / steps).square() + _LAST_SHARE
 
 
 class Annealing(nn.Module):
@@ -49,8 +56,7 @@ class Diffusion(nn.Module):
     ) -> None:
         super().__init__()
         self.log_sigma = nn.Parameter(torch.as_tensor(sigma).float().log().expand(dim).clone(), requires_grad=learned)
-        shares = torch.cos(0.5 * math.pi * torch.arange(steps) / steps).square() + _LAST_SHARE
-        self.raw_time = nn.Parameter(shares.log(), requires_grad=learned_time)
+        self.raw_time = nn.Parameter(cosine_shares(steps).log(), requires_grad=learned_time)
 
     def forward(self) -> Tensor:
         """Standard deviations, `steps x dim`."""

@@ -182,7 +182,7 @@ class TrainingSettings:
 
     method: Method = Method.DBS
     loss: Loss = Loss.RKL_LD
-    precondition: Precondition = Precondition.GAUSSIAN
+    precondition: Precondition = Precondition.AUTO
     integrator: Integrator | None = None
     """Of an underdamped method; None: OBAB. Overdamped methods have none."""
     budget: Budget = field(default_factory=lambda: Budget(seconds=60.0))

@@ -1,6 +1,6 @@
-"""The one simulation loop: draw paths of a bridge, from prior to target or back."""
+"""The one simulation loop, `walk`: draw paths of a bridge, from prior to target or back."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from gephyra.targets.base import Target
 from .bridge import Bridge, Chain, Evaluate
 from .path import Node, Path
 
-__all__ = ["simulate", "simulate_backward"]
+__all__ = ["evaluator", "simulate", "simulate_backward", "walk"]
 
 
 def simulate(bridge: Bridge, target: Target, noise: Tensor) -> Path:
@@ -45,7 +45,7 @@ def simulate_backward(bridge: Bridge, target: Target, end: Tensor, noise: Tensor
     return Path(back.state.flip(0), back.score.flip(0), back.log_densities.flip(0))
 
 
-def _evaluator(bridge: Bridge, target: Target) -> Evaluate:
+def evaluator(bridge: Bridge, target: Target) -> Evaluate:
     """What chains call at every new state."""
 
     def evaluate(state: Tensor) -> Node:
@@ -55,11 +55,24 @@ def _evaluator(bridge: Bridge, target: Target) -> Evaluate:
     return evaluate
 
 
-def _walk(bridge: Bridge, chain: Chain, order: Iterable[int], target: Target, state: Tensor, noise: Tensor) -> Path:
-    """Follow `chain` from `state` through the transitions in `order`."""
-    evaluate = _evaluator(bridge, target)
-    nodes = [evaluate(state)]
-    rows = noise.reshape(bridge.steps, bridge.step_rows, *noise.shape[1:])
-    for n, step_noise in zip(order, rows, strict=True):
-        nodes.append(chain(n, nodes[-1], step_noise, evaluate))
-    return Path.of(nodes)
+def walk(chain: Chain, order: Sequence[int], evaluate: Evaluate, node: Node, noise: Tensor) -> Iterator[Node]:
+    """The nodes that the transitions in `order` lead to, one after the other, from `node`.
+
+    Args:
+        chain: Forward or backward kernels.
+        order: Which transitions.
+        evaluate: What the chain calls at new states.
+        node: Where the first one starts.
+        noise: Standard normal, as many rows for each transition as the bridge takes.
+    """
+    rows = noise.shape[0] // max(1, len(order))
+    for index, n in enumerate(order):
+        node = chain(n, node, noise[index * rows : (index + 1) * rows], evaluate)
+        yield node
+
+
+def _walk(bridge: Bridge, chain: Chain, order: Sequence[int], target: Target, state: Tensor, noise: Tensor) -> Path:
+    """Follow `chain` from `state` through the transitions in `order`; the log density is that of the last point."""
+    evaluate = evaluator(bridge, target)
+    start = evaluate(state)
+    return Path.of([start, *walk(chain, order, evaluate, start, noise)])

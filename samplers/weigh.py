@@ -33,7 +33,7 @@ class PathWeights(NamedTuple):
     """log p_0(z_0), `(batch,)`."""
     end: Tensor
     """log gamma(x_N), `(batch,)`."""
-    origin: Tensor
+    members: Tensor
     """Which paths of the batch these are, `(batch,)`: a loss may know more of them."""
 
     @classmethod
@@ -56,7 +56,9 @@ class PathWeights(NamedTuple):
     def select(self, kept: Tensor) -> "PathWeights":
         """The paths that a mask picks."""
         forward, backward = self.forward[:, kept], self.backward[:, kept]
-        return PathWeights(self.log_weight[kept], forward, backward, self.start[kept], self.end[kept], self.origin[kept])
+        return PathWeights(
+            self.log_weight[kept], forward, backward, self.start[kept], self.end[kept], self.members[kept]
+        )
 
 
 def spans(bridge: Bridge, path: Path, chunk_floats: int = _CHUNK_FLOATS) -> Iterator[tuple[int, int]]:

@@ -19,6 +19,7 @@ from .config import TENANT
 from .core import Core
 from .errors import Failure, Reason, status_failure
 from .process import WorkerProcess, training_environment
+from .reports import from_report
 from .settings import to_config
 from .store import jobs as job_store
 from .store.records import JobRecord, JobState
@@ -117,6 +118,7 @@ class Attempt:
             checkpoint_folder=str(checkpoints),
             sampler_path=str(self._sampler_path()),
             threads=self._threads,
+            start_path=str(self._core.artefacts.path(self.job.start_digest)) if self.job.start else "",
         )
         return worker_pb2.WorkerCommand(id=1, train=train)
 
@@ -156,7 +158,7 @@ class Attempt:
     async def _on_trained(self, event: _Event) -> bool:
         await self._flush_metrics()
         digest = await asyncio.to_thread(self._core.artefacts.put_file, self._sampler_path())
-        sampler, report = f"sampler-{secrets.token_hex(6)}", convert.from_report(event.trained.report)
+        sampler, report = f"sampler-{secrets.token_hex(6)}", from_report(event.trained.report)
         if not await self._core.store.write(
             jobs.succeed, self.job, sampler, str(uuid.uuid4()), digest, report, self._core.clock()
         ):

@@ -2,20 +2,21 @@
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from gephyra.protos import program_pb2, report_pb2, sampler_service_pb2, target_service_pb2
+from gephyra.protos import program_pb2, sampler_service_pb2, target_service_pb2
 from gephyra.protos import training_service_pb2 as training_pb2
-from gephyra.samplers.report import Metrics, PreconditionReport, Report, Times
+from gephyra.samplers.report import Metrics
 from gephyra.targets.program import Site
 
 from . import names
 from .errors import failure_status
+from .reports import to_report
 from .settings import to_config
 from .store.records import JobRecord, JobState, SamplerRecord, StoredEvent, TargetRecord, TargetState
 from .tensors import array_bytes, dtype_name, dtype_number
 
 __all__ = [
-    "checkpoint_event", "from_metrics", "from_report", "from_site", "job_state_event", "log_event", "metrics_event",
-    "to_event", "to_job", "to_metrics", "to_report", "to_sampler", "to_site", "to_target",
+    "checkpoint_event", "from_metrics", "from_site", "job_state_event", "log_event", "metrics_event", "to_event",
+    "to_job", "to_metrics", "to_sampler", "to_site", "to_target",
 ]  # fmt: skip
 
 _TARGET_STATES = {
@@ -55,6 +56,8 @@ def to_job(record: JobRecord) -> training_pb2.TrainingJob:
     )  # fmt: skip
     if record.error is not None:
         job.error.CopyFrom(failure_status(record.error))
+    if record.start:
+        job.config.start = f"{names.SAMPLERS}/{record.start}"
     if record.sampler:
         job.sampler = f"{names.SAMPLERS}/{record.sampler}"
     if record.metrics is not None:
@@ -106,44 +109,6 @@ def from_metrics(metrics: training_pb2.TrainingMetrics) -> Metrics:
         loss=metrics.loss, elbo=metrics.elbo, log_z=metrics.log_z, ess_fraction=metrics.ess_fraction,
         steps_per_second=metrics.steps_per_second, target_evaluations=metrics.target_evaluations,
         non_finite_paths=metrics.non_finite_paths,
-    )  # fmt: skip
-
-
-def to_report(report: Report) -> report_pb2.EvidenceReport:
-    """The wire form of a report."""
-    times, precondition = report.times, report.precondition
-    return report_pb2.EvidenceReport(
-        elbo=report.elbo, elbo_se=report.elbo_se, log_z=report.log_z, log_z_se=report.log_z_se,
-        ess_fraction=report.ess_fraction, k_hat=report.k_hat, eubo=report.eubo, eubo_se=report.eubo_se,
-        paths=report.paths, non_finite_paths=report.non_finite_paths, target_evaluations=report.target_evaluations,
-        times=report_pb2.TrainingTimes(
-            precondition_seconds=times.precondition_seconds, train_seconds=times.train_seconds,
-            evaluate_seconds=times.evaluate_seconds, startup_seconds=times.startup_seconds,
-        ),
-        precondition=report_pb2.PreconditionReport(
-            name=precondition.name, elbo=precondition.elbo, start=precondition.start
-        ),
-        warnings=report.warnings, seed=report.seed, reference_log_z=report.reference_log_z,
-    )  # fmt: skip
-
-
-def from_report(report: report_pb2.EvidenceReport) -> Report:
-    """The record of a report."""
-    times, precondition = report.times, report.precondition
-    return Report(
-        elbo=report.elbo, elbo_se=report.elbo_se, log_z=report.log_z, log_z_se=report.log_z_se,
-        ess_fraction=report.ess_fraction, k_hat=report.k_hat, paths=report.paths, seed=report.seed,
-        non_finite_paths=report.non_finite_paths, target_evaluations=report.target_evaluations,
-        times=Times(
-            times.precondition_seconds, times.train_seconds, times.evaluate_seconds, times.startup_seconds
-        ),
-        precondition=PreconditionReport(
-            precondition.name, precondition.elbo if precondition.HasField("elbo") else None, precondition.start
-        ),
-        warnings=tuple(report.warnings),
-        eubo=report.eubo if report.HasField("eubo") else None,
-        eubo_se=report.eubo_se if report.HasField("eubo_se") else None,
-        reference_log_z=report.reference_log_z if report.HasField("reference_log_z") else None,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from gephyra.protos import sampler_service_pb2 as pb
 from gephyra.protos import tensor_pb2, worker_pb2
+from gephyra.samplers.draws import Draws
 from gephyra.targets.program import Site
 
 from .config import Limits
@@ -20,6 +21,7 @@ from .core import Core
 from .definitions import draw_bytes
 from .errors import Internal, InvalidArgument, Reason, bad_field
 from .failures import raise_failed
+from .settings import from_how, to_how
 from .store.records import SamplerRecord
 from .tensors import array_bytes, dtype_number
 
@@ -40,10 +42,11 @@ class Range:
     rows: int
     """Draws a chunk."""
     omit_sites: bool
+    how: Draws
 
 
 def check_range(request: pb.DrawSamplesRequest, sampler: SamplerRecord, limits: Limits) -> Range:
-    """The range of a request. Raises InvalidArgument (DRAWS_OUT_OF_RANGE, FIELD_INVALID)."""
+    """The range of a request. Raises InvalidArgument (DRAWS_OUT_OF_RANGE, FIELD_INVALID, INCONSISTENT_SETTINGS)."""
     if not 1 <= request.count <= limits.max_draws:
         raise InvalidArgument.at(
             Reason.DRAWS_OUT_OF_RANGE, "count",
@@ -56,7 +59,8 @@ def check_range(request: pb.DrawSamplesRequest, sampler: SamplerRecord, limits: 
         raise bad_field("chunk_size", f"expected 0 or more draws, got {request.chunk_size}")
     fitting = max(1, limits.max_chunk_bytes // draw_bytes(sampler.dim, sampler.sites, request.omit_sites))
     rows = min(fitting, request.chunk_size or fitting)
-    return Range(request.start_index, request.count, request.seed, rows, request.omit_sites)
+    how = from_how(request.how, sampler.settings.method)
+    return Range(request.start_index, request.count, request.seed, rows, request.omit_sites, how)
 
 
 async def draws(core: Core, sampler: SamplerRecord, wanted: Range) -> AsyncGenerator[pb.DrawSamplesResponse, None]:
@@ -86,7 +90,7 @@ async def _turn(core: Core, sampler: SamplerRecord, wanted: Range, cutter: "_Cut
         sampler_path=str(core.artefacts.path(sampler.digest)),
         target_path=str(core.artefacts.path(sampler.target_digest)),
         count=end - cutter.end, seed=wanted.seed, start_index=cutter.end, omit_sites=wanted.omit_sites,
-        turn_bytes=core.config.draw_turn_bytes,
+        turn_bytes=core.config.draw_turn_bytes, how=to_how(wanted.how),
     )  # fmt: skip
     command = worker_pb2.WorkerCommand(draw=draw)
     event = await core.pool.ask(command, core.config.timings.draw, key=sampler.digest, on_block=cutter.add)

@@ -21,8 +21,9 @@ from .store import idempotency, jobs, samplers, targets
 from .store.columns import dump_failure
 from .store.records import TERMINAL, JobRecord, JobState, SamplerRecord, TargetRecord, TargetState
 
-__all__ = ["cancel", "claim", "create", "fail", "find", "move", "ready_target", "recover", "succeed"]
+__all__ = ["cancel", "claim", "create", "fail", "find", "move", "ready_target", "recall", "recover", "succeed"]
 
+_CREATE = "CreateTrainingJob"
 _ACTIVE = (JobState.PENDING, JobState.RUNNING, JobState.CANCELLING)
 
 
@@ -50,14 +51,19 @@ def ready_target(connection: Connection, name: str) -> TargetRecord:
 
 def create(connection: Connection, job: JobRecord, request_id: str, request_sha256: str) -> JobRecord:
     """Store a new QUEUED job on a READY target, or find what the same request made before."""
-    method = "CreateTrainingJob"
-    known = idempotency.recall(connection, TENANT, method, request_id, request_sha256)
+    known = recall(connection, request_id, request_sha256)
     if known is not None:
-        return find(connection, known)
+        return known
     job = replace(job, target_digest=ready_target(connection, job.target).digest)
     jobs.add(connection, TENANT, job, convert.job_state_event(job.state, job.attempt, job.create_time))
-    idempotency.remember(connection, TENANT, method, request_id, request_sha256, job.name, job.create_time)
+    idempotency.remember(connection, TENANT, _CREATE, request_id, request_sha256, job.name, job.create_time)
     return find(connection, job.name)
+
+
+def recall(connection: Connection, request_id: str, request_sha256: str) -> JobRecord | None:
+    """The job that the same request made before. Raises InvalidArgument for an id that another request had."""
+    known = idempotency.recall(connection, TENANT, _CREATE, request_id, request_sha256)
+    return None if known is None else find(connection, known)
 
 
 def cancel(connection: Connection, name: str, request_id: str, request_sha256: str, now: int) -> JobRecord:

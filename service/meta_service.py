@@ -6,7 +6,7 @@ from typing import Any
 from gephyra import __version__
 from gephyra.protos import meta_service_pb2 as pb
 from gephyra.protos import meta_service_pb2_grpc as pb_grpc
-from gephyra.samplers.settings import Loss, Method, Precondition
+from gephyra.samplers.settings import Device, Integrator, Loss, Method, Precision, Precondition
 from gephyra.targets import allowlist
 from gephyra.targets.families import FAMILIES
 
@@ -29,6 +29,9 @@ class MetaService(pb_grpc.MetaServiceServicer):
             methods=list(Method),
             losses=list(Loss),
             preconditions=list(Precondition),
+            integrators=list(Integrator),
+            devices=list(Device),
+            precisions=list(Precision),
             catalogue=[
                 pb.CatalogueFamily(
                     family=name, description=family.description, parameters=[p.name for p in family.parameters]

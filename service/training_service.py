@@ -4,6 +4,8 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
+from sqlalchemy import Connection
+
 from gephyra.protos import training_service_pb2 as pb
 from gephyra.protos import training_service_pb2_grpc as pb_grpc
 
@@ -11,10 +13,12 @@ from . import jobs, names
 from .config import TENANT
 from .convert import to_job
 from .core import Core, request_digest
+from .errors import InvalidArgument, Reason
 from .paging import page_size
+from .sampler_service import find_sampler
 from .settings import from_config
 from .store import jobs as job_store
-from .store.records import JobRecord, JobState
+from .store.records import JobRecord, JobState, SamplerRecord
 from .supervisor import Supervisor
 from .watch import watch
 
@@ -30,13 +34,8 @@ class TrainingService(pb_grpc.TrainingServiceServicer):
 
     async def CreateTrainingJob(self, request: pb.CreateTrainingJobRequest, context: Any) -> pb.TrainingJob:
         self._core.refuse_if_stopping()
-        request_id = names.check_request_id(request.request_id)
-        job = JobRecord(
-            name=names.new_id("job"), uid=str(uuid.uuid4()),
-            target=names.parse(names.TARGETS, request.target, "target"), target_digest="",
-            settings=from_config(request.config), state=JobState.QUEUED, create_time=self._core.clock(),
-        )  # fmt: skip
-        job = await self._core.store.write(jobs.create, job, request_id, request_digest(request))
+        names.check_request_id(request.request_id)
+        job = await self._core.store.write(_create, request, self._core.clock())
         self._supervisor.wake()
         return to_job(job)
 
@@ -63,3 +62,34 @@ class TrainingService(pb_grpc.TrainingServiceServicer):
         name = names.parse(names.JOBS, request.name, "name")
         async for event in watch(self._core, name, request.after_sequence):
             yield pb.WatchTrainingJobResponse(event=event)
+
+
+def _create(connection: Connection, request: pb.CreateTrainingJobRequest, now: int) -> JobRecord:
+    """The new job, or the one that the same request made before: what it starts from may be gone by now."""
+    digest = request_digest(request)
+    known = jobs.recall(connection, request.request_id, digest)
+    if known is not None:
+        return known
+    target = names.parse(names.TARGETS, request.target, "target")
+    start = _start(connection, request.config.start, target) if request.config.start else None
+    job = JobRecord(
+        name=names.new_id("job"), uid=str(uuid.uuid4()), target=target, target_digest="",
+        settings=from_config(request.config, start.settings if start else None), state=JobState.QUEUED,
+        create_time=now, start=start.name if start else "", start_digest=start.digest if start else "",
+    )  # fmt: skip
+    return jobs.create(connection, job, request.request_id, digest)
+
+
+def _start(connection: Connection, name: str, target: str) -> SamplerRecord:
+    """The sampler to go on from. Raises NotFound, or InvalidArgument for one that cannot be gone on from.
+
+    Only the same content will do as its target, under whatever name: its coordinates and the preconditioner's numbers,
+    which a report compares with, were found on it.
+    """
+    start = find_sampler(connection, names.parse(names.SAMPLERS, name, "config.start"))
+    if start.target_digest != jobs.ready_target(connection, target).digest:
+        raise InvalidArgument.at(
+            Reason.INCONSISTENT_SETTINGS, "config.start",
+            f"expected a sampler of targets/{target}; {name} was trained on other content, targets/{start.target}",
+        )  # fmt: skip
+    return start

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import softplus
 
 from .base import Target
 from .constant import Constant
@@ -31,6 +31,9 @@ ROWS = (
 
 _GAMMA_SHAPE = _GAMMA_RATE = 0.01
 _COEFFICIENT_SCALE = 10.0
+_COEFFICIENTS = 4
+# softplus(z) is z beyond this point, to double precision.
+_EXACT = 40.0
 
 
 class Seeds(Target):
@@ -48,37 +51,38 @@ class Seeds(Target):
     def __init__(self) -> None:
         """Precompute what does not depend on the point."""
         r, n, x1, x2 = np.array(ROWS, dtype=np.float64).T
-        self._r, self._n = Constant(r), Constant(n)
-        # Rows as the coefficients lie in a point: a_0, a_1, a_12, a_2.
-        self._design = Constant(np.stack([np.ones_like(r), x1, x1 * x2, x2]))
+        # Rows as the coordinates lie in a point: a_0, a_1, a_12, a_2, then b, then log tau.
+        design = np.vstack([np.ones_like(r), x1, x1 * x2, x2, np.eye(len(ROWS)), np.zeros_like(r)])
+        self._design, self._seeds, self._counted_design = Constant(design), Constant(n), Constant((design * n).T)
+        power = np.zeros(self.dim)
+        power[-1] = _GAMMA_SHAPE + 0.5 * len(ROWS)
+        self._linear = Constant(design @ r + power)
+        # Logarithms of the prior scales' inverses: constant for the coefficients, log tau / 2 for the effects.
+        coefficient = np.arange(self.dim - 1) < _COEFFICIENTS
+        self._log_root = Constant(np.where(coefficient, -math.log(_COEFFICIENT_SCALE), 0.0))
+        self._half_effect = Constant(np.where(coefficient, 0.0, 0.5))
+        # Half the sum over everything for the log density, over the effects for the derivative in log tau.
+        self._halves = Constant(np.stack([np.full(self.dim - 1, 0.5), np.where(coefficient, 0.0, 0.5)], 1))
         self._constant = _log_constant(r, n)
 
     def _log_density(self, x: Tensor) -> Tensor:
         return self._log_density_and_score(x)[0]
 
     def _log_density_and_score(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        coefficients, effects, log_tau = x[:, :4], x[:, 4:25], x[:, 25:]
-        r, n, design = self._r.like(x), self._n.like(x), self._design.like(x)
-        logit = effects + coefficients @ design
-        # Twice exp(log_tau / 2) rather than tau: it overflows later, and 0 * inf never arises at b = 0.
-        root_tau = (0.5 * log_tau).exp()
-        standard = root_tau * effects
-        squares, tau = standard.square().sum(-1, keepdim=True), log_tau.exp()
-        power = _GAMMA_SHAPE + 0.5 * len(ROWS)
-        log_density = (
-            self._constant
-            + logit @ r
-            + logsigmoid(-logit) @ n
-            - 0.5 * (coefficients / _COEFFICIENT_SCALE).square().sum(-1)
-            + (power * log_tau - _GAMMA_RATE * tau - 0.5 * squares)[:, 0]
-        )
-        residual = r - n * logit.sigmoid()
-        score = (
-            residual @ design.mT - coefficients / _COEFFICIENT_SCALE**2,
-            residual - root_tau * standard,
-            power - _GAMMA_RATE * tau - 0.5 * squares,
-        )
-        return log_density, torch.cat(score, dim=-1)
+        """As few operations as there are: small batches pay for each more than for its numbers."""
+        gaussian, log_tau = x[:, :-1], x[:, -1:]
+        logit = x @ self._design.like(x)
+        # exp(log_tau / 2) rather than tau: it overflows later, and 0 * inf never arises at b = 0.
+        root = torch.addcmul(self._log_root.like(x), log_tau, self._half_effect.like(x)).exp()
+        standard = root * gaussian
+        halves = standard.square() @ self._halves.like(x)
+        rate = _GAMMA_RATE * log_tau.exp()
+        linear = self._linear.like(x)
+        quadratic = torch.addmv(halves[:, 0] + rate[:, 0], softplus(logit, threshold=_EXACT), self._seeds.like(x))
+        log_density = torch.addmv(quadratic, x, linear, beta=-1.0) + self._constant
+        score = torch.addmm(linear, logit.sigmoid(), self._counted_design.like(x), alpha=-1.0)
+        pull = torch.cat([root * standard, halves[:, 1:] + rate], -1)
+        return log_density, score - pull
 
     def _constrain(self, x: Tensor) -> dict[str, Tensor]:
         names = ("a_0", "a_1", "a_12", "a_2")

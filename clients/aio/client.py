@@ -122,62 +122,72 @@ class AsyncClient:
         return await _checked(target, timeout) if wait else target
 
     async def train(
-        self,
-        target: AsyncTargetHandle | str,
-        method: str = "dbs",
-        loss: str = "rkl-ld",
-        precondition: str = "gaussian",
-        *,
-        seconds: float | None = None,
-        iterations: int | None = None,
-        seed: int = 0,
-        steps: int | None = None,
-        batch_size: int | None = None,
-        width: int | None = None,
-        learning_rate: float | None = None,
-        learn_diffusion: bool | None = None,
-        learn_prior: bool | None = None,
-        learn_annealing: bool | None = None,
-    ) -> AsyncJob:
+        self, target: AsyncTargetHandle | str, method: str | None = None, loss: str | None = None,
+        precondition: str | None = None, *, preset: str | None = None, seconds: float | None = None,
+        iterations: int | None = None, target_evaluations: int | None = None, goal_ess_fraction: float | None = None,
+        goal_gap: float | None = None, start: AsyncSamplerHandle | str | None = None, seed: int = 0,
+        steps: int | None = None, batch_size: int | None = None, width: int | None = None,
+        integrator: str | None = None, learning_rate: float | None = None, learn_diffusion: bool | None = None,
+        learn_prior: bool | None = None, learn_annealing: bool | None = None, learn_time: bool | None = None,
+        diffusion_rate: float | None = None, prior_rate: float | None = None, annealing_rate: float | None = None,
+        time_rate: float | None = None, reward_to_go: bool | None = None, ema: float | None = None,
+        device: str | None = None, precision: str | None = None,
+    ) -> AsyncJob:  # fmt: skip
         """Start to train a sampler; the job, at once. `(await job.result())` is the sampler.
+
+        None leaves an option to the server; what it then takes stands below.
 
         Args:
             target: A target, or its name.
-            method: `dbs` or `cmcd`.
-            loss: `rkl-ld`, `rkl-r` or `lv`.
-            precondition: `none`, `diagonal` or `gaussian`.
-            seconds: Budget in wall seconds of training; 60 if neither budget is given.
+            method: `dbs` (default), `cmcd`, `dis`, `dds`, `pis`, `mcd` or `ula`; underdamped `dbs-ud`, `cmcd-ud`,
+                `dis-ud`, `mcd-ud` or `ula-ud`.
+            loss: `rkl-ld` (default), `rkl-r`, `rkl-stl`, `lv`, `tr-lv`, `tb`, `subtb` or `fkl`.
+            precondition: `none`, `diagonal`, `gaussian`, `annealed` or `auto` (default).
+            preset: Budget by a word: `quick` (15 s), `standard` (60 s, if no budget is given), `thorough` (300 s).
+            seconds: Budget in wall seconds of training instead.
             iterations: Budget in optimiser steps instead.
+            target_evaluations: Budget in points at which the target is evaluated instead, preconditioning included.
+            goal_ess_fraction: End before the budget at this effective sample size over number of paths, in (0, 1).
+            goal_gap: End before the budget at this log Z - ELBO, in nats.
+            start: A sampler of this target, or its name, to go on from: its coordinates and parameters. Method,
+                integrator, steps and width are then its own and may be left out.
             seed: Seed of all training noise.
-            steps: Transitions a path. None here and below is the server's default.
-            batch_size: Paths an optimiser step.
-            width: Width of the control networks.
-            learning_rate: Peak learning rate.
-            learn_diffusion: Learn the diffusion coefficients.
+            steps: Transitions a path; 64.
+            batch_size: Paths an optimiser step; 256.
+            width: Width of the control networks; 64.
+            integrator: Of an underdamped method: `obab` (default) or `obabo`.
+            learning_rate: Peak learning rate; 0.005.
+            learn_diffusion: Learn the diffusion coefficients (underdamped: friction and step size). This and the next
+                three are on.
             learn_prior: Learn mean and scale of the prior.
             learn_annealing: Learn the annealing schedule.
+            learn_time: Learn the share of time of each step.
+            diffusion_rate: How fast, as a multiple of the learning rate, at most 100; 1, as for the next three.
+            prior_rate: Likewise for the prior.
+            annealing_rate: Likewise for the annealing schedule.
+            time_rate: Likewise for the shares of time.
+            reward_to_go: Weigh each forward kernel by what comes after it only (loss `rkl-ld`); off.
+            ema: Decay a step of the averaged parameters that the sampler keeps, in [0, 1); 0, the last ones.
+            device: `auto` (default: a GPU where the server has one), `cpu` or `cuda`.
+            precision: `float32` (default) or `float64`, of states and networks; weights are always float64.
 
         Raises:
-            InvalidArgument: naming the field, for an unknown word or a value outside its domain.
-            NotFound: if there is no such target.
+            InvalidArgument: naming the field, for an unknown word, a value outside its domain, or options that do not
+                go together (INCONSISTENT_SETTINGS).
+            NotFound: if there is no such target, or no such sampler to start from.
             FailedPrecondition: if the target is not READY.
         """
         config = training_config(
-            method=method,
-            loss=loss,
-            precondition=precondition,
-            seconds=seconds,
-            iterations=iterations,
-            seed=seed,
-            steps=steps,
-            batch_size=batch_size,
-            width=width,
-            learning_rate=learning_rate,
-            learn_diffusion=learn_diffusion,
-            learn_prior=learn_prior,
-            learn_annealing=learn_annealing,
-        )
-        name = full_name("targets", target) if isinstance(target, str) else target.name
+            method=method, loss=loss, precondition=precondition, preset=preset, seconds=seconds, iterations=iterations,
+            target_evaluations=target_evaluations, goal_ess_fraction=goal_ess_fraction, goal_gap=goal_gap,
+            start=None if start is None else full_name("samplers", start), seed=seed, steps=steps,
+            batch_size=batch_size, width=width, integrator=integrator, learning_rate=learning_rate,
+            learn_diffusion=learn_diffusion, learn_prior=learn_prior, learn_annealing=learn_annealing,
+            learn_time=learn_time, diffusion_rate=diffusion_rate, prior_rate=prior_rate,
+            annealing_rate=annealing_rate, time_rate=time_rate, reward_to_go=reward_to_go, ema=ema, device=device,
+            precision=precision,
+        )  # fmt: skip
+        name = full_name("targets", target)
         request = training_service_pb2.CreateTrainingJobRequest(target=name, config=config, request_id=new_request_id())
         message = await self._connection.unary(lambda stubs: stubs.training.CreateTrainingJob, request)
         return AsyncJob(self._connection, message)

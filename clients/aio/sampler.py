@@ -12,6 +12,7 @@ from ..errors import DataLoss, GephyraError, Unavailable
 from ..evidence import Evidence, evidence_from_message
 from ..facts import SamplerFacts
 from ..request import fill
+from ..words import draw_settings
 from .resume import Patience
 
 if TYPE_CHECKING:
@@ -48,7 +49,10 @@ class AsyncSamplerHandle(SamplerFacts):
         answer = await self._connection.unary(lambda stubs: stubs.sampling.EstimateEvidence, request, _ESTIMATE_SECONDS)
         return evidence_from_message(answer.report, stored=False)
 
-    async def draw(self, n: int, seed: int = 0, start: int = 0, chunk_size: int = 0, *, sites: bool = True) -> "Draws":
+    async def draw(
+        self, n: int, seed: int = 0, start: int = 0, chunk_size: int = 0, *, sites: bool = True, resample: bool = False,
+        smc: bool = False, polish: str | None = None, polish_steps: int | None = None,
+    ) -> "Draws":  # fmt: skip
         """Draws start, ..., start + n - 1 of the stream of `seed`, with their log weights.
 
         Draw i depends on the sampler, the seed and i alone. A stream that breaks is resumed where it broke.
@@ -59,16 +63,25 @@ class AsyncSamplerHandle(SamplerFacts):
             start: Index of the first.
             chunk_size: Draws a message, at most; 0 leaves it to the server. It changes no draw.
             sites: Whether to bring the model's own sites along.
+            resample: Resample on the server, within blocks of fixed size: all draws of a block then have the block's
+                mean weight. `Draws.resample` resamples what came as a whole instead.
+            smc: Resample along the paths too, where their weights degenerate: for `cmcd`, `mcd` and `ula`.
+            polish: Metropolis steps, which leave the target invariant: `none`, `imh` (an independence chain along the
+                block in place of resampling), `mala` (Langevin steps from each draw, which keeps its weight) or
+                `imh-mala` (the one, then the other).
+            polish_steps: MALA steps; 10.
 
         Raises:
-            InvalidArgument: for numbers outside their domain.
+            InvalidArgument: for numbers outside their domain, or what does not go together (INCONSISTENT_SETTINGS).
             DataLoss: if what arrived is not what was sent.
         """
         # Here, because importing the client must be quick and numpy takes half of the time.
         from ..drawing import DrawAssembly
         from ..draws import Draws
 
-        request = fill(sampler_service_pb2.DrawSamplesRequest(sampler=self.name, omit_sites=not sites), seed=seed)
+        how = draw_settings(resample, smc, polish, polish_steps)
+        request = sampler_service_pb2.DrawSamplesRequest(sampler=self.name, omit_sites=not sites, how=how)
+        fill(request, seed=seed)
         fill(request, chunk_size=chunk_size, start_index=start, count=n)
         assembly = DrawAssembly(start, n)
         await self._receive(request, assembly)

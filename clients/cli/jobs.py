@@ -7,8 +7,37 @@ import typer
 from ..errors import InvalidArgument, Violation
 from ..facts import summary
 from ..sync import Job, SamplerHandle
-from .options import Folder, Json, Loss, Method, Precondition, Seed, Server, connect
+from .options import Folder, Json, Seed, Server, connect
 from .output import identifier, print_facts, print_json, print_rows, say
+from .training import (
+    AnnealingRate,
+    BatchSize,
+    Device,
+    DiffusionRate,
+    Ema,
+    GoalEssFraction,
+    GoalGap,
+    Integrator,
+    Iterations,
+    LearnAnnealing,
+    LearnDiffusion,
+    LearningRate,
+    LearnPrior,
+    LearnTime,
+    Loss,
+    Method,
+    Precision,
+    Precondition,
+    Preset,
+    PriorRate,
+    RewardToGo,
+    Seconds,
+    Start,
+    Steps,
+    TargetEvaluations,
+    TimeRate,
+    Width,
+)  # fmt: skip
 
 __all__ = ["cancel", "jobs", "train", "watch"]
 
@@ -17,42 +46,40 @@ _Name = Annotated[str, typer.Argument(help="Name or id of the job.")]
 
 def train(
     target: Annotated[str, typer.Argument(help="Name or id of the target.")],
-    method: Method = "dbs",
-    loss: Loss = "rkl-ld",
-    precondition: Precondition = "gaussian",
-    seconds: Annotated[float | None, typer.Option(help="Budget in seconds of training; 60 if none is given.")] = None,
-    iterations: Annotated[int | None, typer.Option(help="Budget in optimiser steps instead.")] = None,
-    seed: Seed = 0,
-    steps: Annotated[int | None, typer.Option(help="Transitions a path; 64 if not given.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Paths an optimiser step; 256 if not given.")] = None,
-    width: Annotated[int | None, typer.Option(help="Width of the control networks; 64 if not given.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate; 0.005 if not given.")] = None,
+    preset: Preset = None, seconds: Seconds = None, iterations: Iterations = None,
+    target_evaluations: TargetEvaluations = None, goal_ess_fraction: GoalEssFraction = None, goal_gap: GoalGap = None,
+    method: Method = None, loss: Loss = None, precondition: Precondition = None, integrator: Integrator = None,
+    start: Start = None, steps: Steps = None, width: Width = None, batch_size: BatchSize = None,
+    learning_rate: LearningRate = None, learn_diffusion: LearnDiffusion = None, learn_prior: LearnPrior = None,
+    learn_annealing: LearnAnnealing = None, learn_time: LearnTime = None, diffusion_rate: DiffusionRate = None,
+    prior_rate: PriorRate = None, annealing_rate: AnnealingRate = None, time_rate: TimeRate = None,
+    reward_to_go: RewardToGo = None, ema: Ema = None, seed: Seed = 0, device: Device = None,
+    precision: Precision = None,
     detach: Annotated[bool, typer.Option("--detach", help="Do not wait (with --server only).")] = False,
-    server: Server = None,
-    folder: Folder = None,
-    as_json: Json = False,
-) -> None:
+    server: Server = None, folder: Folder = None, as_json: Json = False,
+) -> None:  # fmt: skip
     """Train a sampler on a target, and wait for it.
 
+    A budget and a target are enough; what is not given is the server's default. Training that reaches a goal ends
+    before its budget.
+
     Example: `gephyra train my-funnel --method dbs --loss rkl-ld --seconds 60 --folder runs`
+
+    Then, from where that got to: `gephyra train my-funnel --start SAMPLER --preset thorough --folder runs`
     """
     if detach and server is None:
         sentence = "--detach needs --server: a server of one's own ends with this command"
         raise InvalidArgument(sentence, violations=[Violation("detach", sentence)])
     with connect(server, folder) as client:
         job = client.train(
-            target,
-            method,
-            loss,
-            precondition,
-            seconds=seconds,
-            iterations=iterations,
-            seed=seed,
-            steps=steps,
-            batch_size=batch_size,
-            width=width,
-            learning_rate=learning_rate,
-        )
+            target, method, loss, precondition, preset=preset, seconds=seconds, iterations=iterations,
+            target_evaluations=target_evaluations, goal_ess_fraction=goal_ess_fraction, goal_gap=goal_gap, start=start,
+            seed=seed, steps=steps, batch_size=batch_size, width=width, integrator=integrator,
+            learning_rate=learning_rate, learn_diffusion=learn_diffusion, learn_prior=learn_prior,
+            learn_annealing=learn_annealing, learn_time=learn_time, diffusion_rate=diffusion_rate,
+            prior_rate=prior_rate, annealing_rate=annealing_rate, time_rate=time_rate, reward_to_go=reward_to_go,
+            ema=ema, device=device, precision=precision,
+        )  # fmt: skip
         if not detach:
             _report(job.result(), job.name, as_json)
             return

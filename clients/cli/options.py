@@ -8,9 +8,8 @@ import typer
 
 from ..errors import InvalidArgument, Violation
 from ..sync import Client
-from ..words import LOSSES, METHODS, PRECONDITIONS
 
-__all__ = ["Folder", "Json", "Loss", "Method", "Precondition", "Seed", "Server", "connect"]
+__all__ = ["Folder", "Json", "Seed", "Server", "connect"]
 
 Server = Annotated[
     str | None,
@@ -22,10 +21,6 @@ Folder = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
 Seed = Annotated[int, typer.Option(help="Seed of the noise.")]
-
-Method = Annotated[str, typer.Option(help=f"The bridge: {', '.join(METHODS)}.")]
-Loss = Annotated[str, typer.Option(help=f"The loss: {', '.join(LOSSES)}.")]
-Precondition = Annotated[str, typer.Option(help=f"The coordinates: {', '.join(PRECONDITIONS)}.")]
 
 
 def connect(server: str | None, folder: Path | None) -> Client:

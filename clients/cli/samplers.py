@@ -8,6 +8,7 @@ import typer
 
 from ..errors import InvalidArgument, Violation
 from ..export import write_draws
+from ..words import POLISHES
 from .options import Folder, Json, Seed, Server, connect
 from .output import identifier, print_facts, print_json, print_rows, say
 
@@ -41,6 +42,9 @@ def draw(
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write, .nc or .npz.")] = Path("draws.nc"),
     resample: Annotated[int, typer.Option(help="Resample to this many draws of equal weight; 0 keeps weights.")] = 0,
     sites: Annotated[bool, typer.Option(help="Bring the model's own sites along.")] = True,
+    smc: Annotated[bool, typer.Option("--smc", help="Resample along the paths (cmcd, mcd, ula).")] = False,
+    polish: Annotated[str | None, typer.Option(help=f"Metropolis steps on draws: {', '.join(POLISHES)}.")] = None,
+    polish_steps: Annotated[int | None, typer.Option(help="MALA steps; 10 if not given.")] = None,
     server: Server = None,
     folder: Folder = None,
     as_json: Json = False,
@@ -56,7 +60,10 @@ def draw(
         sentence = f"--out {out}: there is no folder {out.absolute().parent}"
         raise InvalidArgument(sentence, violations=[Violation("out", sentence)])
     with connect(server, folder) as client:
-        draws = client.sampler(name).draw(count, seed=seed, start=start, sites=sites)
+        sampler = client.sampler(name)
+        draws = sampler.draw(
+            count, seed=seed, start=start, sites=sites, smc=smc, polish=polish, polish_steps=polish_steps
+        )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         write_draws(draws.resample(resample, seed=seed) if resample else draws, out)

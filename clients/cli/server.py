@@ -10,8 +10,9 @@ import typer
 
 from ..demo import DemoSettings, run_demo
 from ..local import require_server, server_command, server_environment
-from .options import Folder, Json, Loss, Method, Precondition, Seed, Server, connect
+from .options import Folder, Json, Seed, Server, connect
 from .output import print_json, print_rows, say
+from .training import Loss, Method, Precondition
 
 __all__ = ["demo", "info", "serve"]
 
@@ -49,7 +50,10 @@ def info(server: Server = None, folder: Folder = None, as_json: Json = False) ->
         print_json(found.to_json())
         return
     say(f"gephyra {found.version}")
-    words = [("method", found.methods), ("loss", found.losses), ("precondition", found.preconditions)]
+    words = [
+        ("method", found.methods), ("loss", found.losses), ("precondition", found.preconditions),
+        ("integrator", found.integrators), ("device", found.devices), ("precision", found.precisions),
+    ]  # fmt: skip
     print_rows(("option", "words"), [(name, ", ".join(options)) for name, options in words])
     families = [(name, ", ".join(family.parameters), family.description) for name, family in found.catalogue.items()]
     print_rows(("family", "parameters", "description"), families, "catalogue")
@@ -59,9 +63,9 @@ def info(server: Server = None, folder: Folder = None, as_json: Json = False) ->
 
 
 def demo(
-    method: Method = "dbs",
-    loss: Loss = "rkl-ld",
-    precondition: Precondition = "gaussian",
+    method: Method = None,
+    loss: Loss = None,
+    precondition: Precondition = None,
     seconds: Annotated[float, typer.Option(help="Budget in seconds of training.")] = 60.0,
     seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("gephyra-demo"),

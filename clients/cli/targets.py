@@ -52,7 +52,7 @@ def add_catalogue(
         list[str] | None,
         typer.Argument(
             metavar="[NAME=VALUE]...",
-            help="Numbers, words, lists in brackets, or @FILE for an array in a .npy or .csv file.",
+            help="Numbers, words, lists in brackets, or @FILE for a .npy or .csv file, with or without headings.",
         ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Id of the target; the server makes one if it is left out.")] = None,
@@ -99,7 +99,23 @@ def _parameter(text: str) -> tuple[str, Any]:
 def _array(name: str, path: Path) -> Any:
     """The array in a file."""
     try:
-        return np.load(path, allow_pickle=False) if path.suffix == ".npy" else np.loadtxt(path, delimiter=",", ndmin=1)
+        if path.suffix == ".npy":
+            return np.load(path, allow_pickle=False)
+        return np.loadtxt(path, delimiter=",", ndmin=1, skiprows=int(_has_headings(path)))
     except ValueError as error:
         sentence = f"parameter {name}: {path} holds no array of numbers ({error})"
         raise InvalidArgument(sentence, reason="PARAMETER_INVALID", violations=[Violation(name, sentence)]) from None
+
+
+def _has_headings(path: Path) -> bool:
+    """Whether no cell of the first line is a number."""
+    with path.open(encoding="utf-8") as lines:
+        return not any(_is_number(cell) for cell in lines.readline().split(","))
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import AlreadyExists, InvalidArgument, NotFound, Violation
 
-__all__ = ["DATASETS", "Dataset", "Range", "dataset"]
+__all__ = ["DATASETS", "Dataset", "Range", "dataset", "file_text"]
 
 _CLOSE = 1e-9
 """Relative difference of fingerprints below which two tables hold the same values."""
@@ -101,7 +101,7 @@ class Dataset:
         """
         path = folder / self.file
         try:
-            return self.parsed(path.read_text(encoding="utf-8"), str(path))
+            return self.parsed(file_text(path), str(path))
         except FileNotFoundError:
             raise FileNotFoundError(f"no file {path}; to get it: gephyra data fetch {self.name}") from None
 
@@ -142,8 +142,8 @@ class Dataset:
 
     def _holds(self, path: Path, table: NDArray[np.float64]) -> bool:
         try:
-            there = self.parsed(path.read_text(encoding="utf-8"), str(path))
-        except (InvalidArgument, UnicodeDecodeError):
+            there = self.parsed(file_text(path), str(path))
+        except InvalidArgument:
             return False
         kept = [column != "id" for column in self.columns]  # not every source has it
         return bool(np.array_equal(there[:, kept], table[:, kept], equal_nan=True))
@@ -154,6 +154,14 @@ def dataset(name: str) -> Dataset:
     if name not in DATASETS:
         raise NotFound(f"no data set {name!r}; there are {', '.join(DATASETS)}", reason="DATASET_NOT_FOUND")
     return DATASETS[name]
+
+
+def file_text(path: Path) -> str:
+    """The text in a file. Raises InvalidArgument if it is no text, OSError if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise _invalid(f"{path} is no text in UTF-8 ({error})") from None
 
 
 def _replace(path: Path, text: str) -> None:

@@ -4,6 +4,7 @@ OpenML's German credit is the original with words; the literature uses the numer
 University made of it for Statlog. The coding below gives that version's counts in every column.
 """
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidArgument, Unavailable
-from .layout import Dataset, dataset
+from .layout import Dataset, dataset, file_text
 
 __all__ = ["OpenML", "ScikitLearn", "Table", "fetch"]
 
@@ -52,13 +53,16 @@ class ScikitLearn(OpenML):
     def table(self, data_id: int) -> Table:
         datasets = _sklearn_datasets()
         try:
-            got = datasets.fetch_openml(
-                data_id=data_id,
-                n_retries=1,  # the least it takes
-                data_home=None if self.cache is None else str(self.cache),
-                as_frame=False,
-                parser="liac-arff",  # the other one needs pandas
-            )
+            with warnings.catch_warnings():
+                # What becomes of the second attempt is said below.
+                warnings.filterwarnings("ignore", message="A network error occurred")
+                got = datasets.fetch_openml(
+                    data_id=data_id,
+                    n_retries=1,  # the least it takes
+                    data_home=None if self.cache is None else str(self.cache),
+                    as_frame=False,
+                    parser="liac-arff",  # the other one needs pandas
+                )
         except (OSError, ValueError) as error:  # it answers an unknown or withdrawn id with a ValueError
             sentence = f"openml.org did not give data set {data_id} ({error}); check the connection and try again"
             raise Unavailable(sentence, reason="OPENML_UNAVAILABLE") from error
@@ -89,7 +93,7 @@ def fetch(name: str, online: OpenML, from_file: Path | None = None) -> _Array:
     """
     layout = dataset(name)
     if from_file is not None:
-        return layout.parsed(from_file.read_text(encoding="utf-8"), str(from_file))
+        return layout.parsed(file_text(from_file), str(from_file))
     source, made = _SOURCES[name]
     try:
         return layout.checked(made(layout, online), source)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 from ..aio import AsyncClient
 from ..info import ServerInfo
+from ..request import full_name
 from .bridge import Bridge
 from .job import Job
 from .sampler import SamplerHandle
@@ -93,43 +94,32 @@ class Client:
         return TargetHandle(self._bridge, twin)
 
     def train(
-        self,
-        target: TargetHandle | str,
-        method: str = "dbs",
-        loss: str = "rkl-ld",
-        precondition: str = "gaussian",
-        *,
-        seconds: float | None = None,
-        iterations: int | None = None,
-        seed: int = 0,
-        steps: int | None = None,
-        batch_size: int | None = None,
-        width: int | None = None,
-        learning_rate: float | None = None,
-        learn_diffusion: bool | None = None,
-        learn_prior: bool | None = None,
-        learn_annealing: bool | None = None,
-    ) -> Job:
+        self, target: TargetHandle | str, method: str | None = None, loss: str | None = None,
+        precondition: str | None = None, *, preset: str | None = None, seconds: float | None = None,
+        iterations: int | None = None, target_evaluations: int | None = None, goal_ess_fraction: float | None = None,
+        goal_gap: float | None = None, start: SamplerHandle | str | None = None, seed: int = 0,
+        steps: int | None = None, batch_size: int | None = None, width: int | None = None,
+        integrator: str | None = None, learning_rate: float | None = None, learn_diffusion: bool | None = None,
+        learn_prior: bool | None = None, learn_annealing: bool | None = None, learn_time: bool | None = None,
+        diffusion_rate: float | None = None, prior_rate: float | None = None, annealing_rate: float | None = None,
+        time_rate: float | None = None, reward_to_go: bool | None = None, ema: float | None = None,
+        device: str | None = None, precision: str | None = None,
+    ) -> Job:  # fmt: skip
         """Start to train a sampler; the job, at once. `job.result()` waits for the sampler.
 
         See `AsyncClient.train` for the arguments and what it raises.
         """
         training = self._twin.train(
-            target if isinstance(target, str) else target.name,
-            method,
-            loss,
-            precondition,
-            seconds=seconds,
-            iterations=iterations,
-            seed=seed,
-            steps=steps,
-            batch_size=batch_size,
-            width=width,
-            learning_rate=learning_rate,
-            learn_diffusion=learn_diffusion,
-            learn_prior=learn_prior,
-            learn_annealing=learn_annealing,
-        )
+            full_name("targets", target),
+            method=method, loss=loss, precondition=precondition, preset=preset, seconds=seconds, iterations=iterations,
+            target_evaluations=target_evaluations, goal_ess_fraction=goal_ess_fraction, goal_gap=goal_gap,
+            start=None if start is None else full_name("samplers", start), seed=seed, steps=steps,
+            batch_size=batch_size, width=width, integrator=integrator, learning_rate=learning_rate,
+            learn_diffusion=learn_diffusion, learn_prior=learn_prior, learn_annealing=learn_annealing,
+            learn_time=learn_time, diffusion_rate=diffusion_rate, prior_rate=prior_rate,
+            annealing_rate=annealing_rate, time_rate=time_rate, reward_to_go=reward_to_go, ema=ema, device=device,
+            precision=precision,
+        )  # fmt: skip
         return Job(self._bridge, self._bridge.run(training))
 
     def load(self, path: str | os.PathLike[str], name: str | None = None) -> SamplerHandle:

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gephyra.protos import sampler_service_pb2
 
@@ -37,13 +37,17 @@ class SamplerHandle(SamplerFacts):
         """
         return self._bridge.run(self._twin.evidence(n, seed))
 
-    def draw(self, n: int, seed: int = 0, start: int = 0, chunk_size: int = 0, *, sites: bool = True) -> "Draws":
+    def draw(
+        self, n: int, seed: int = 0, start: int = 0, chunk_size: int = 0, *, sites: bool = True, resample: bool = False,
+        smc: bool = False, polish: str | None = None, polish_steps: int | None = None,
+    ) -> "Draws":  # fmt: skip
         """Draws start, ..., start + n - 1 of the stream of `seed`, with their log weights.
 
         Draw i depends on the sampler, the seed and i alone. A stream that breaks is resumed where it broke.
         See `AsyncSamplerHandle.draw` for the arguments.
         """
-        return self._bridge.run(self._twin.draw(n, seed, start, chunk_size, sites=sites))
+        how: dict[str, Any] = {"resample": resample, "smc": smc, "polish": polish, "polish_steps": polish_steps}
+        return self._bridge.run(self._twin.draw(n, seed, start, chunk_size, sites=sites, **how))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the sampler with its target to one file, for `client.load` on any server; the file's path."""

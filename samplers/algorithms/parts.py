@@ -8,6 +8,7 @@ from torch import Tensor
 from ..components import Components
 from ..control import Control
 from ..mixture import MixturePrior
+from ..motion import Motion
 from ..prior import DiagonalPrior, Prior
 from ..schedule import Annealing, Diffusion
 from ..settings import TrainingSettings
@@ -17,6 +18,9 @@ __all__ = ["Ingredients"]
 # Initial diffusion coefficient for a time horizon of 1, in coordinates where the target has about unit scale:
 # sigma^2 = 3 lets annealed Langevin dynamics forget its start.
 _INITIAL_SIGMA = 1.7
+# Underdamped, in those coordinates: total time and total friction.
+_INITIAL_TIME = 8.0
+_INITIAL_FRICTION = 16.0
 
 
 class Ingredients(NamedTuple):
@@ -47,6 +51,16 @@ class Ingredients(NamedTuple):
     def control(self, gate: float = 0.0) -> Control:
         """A new control; it starts as `gate` times the annealed score."""
         return Control(self.dim, self.settings.width, self.generator, gate=gate)
+
+    def motion(self) -> Motion:
+        """Friction and steps for a momentum, over steps that shrink towards the target."""
+        learn, steps = self.settings.learn, self.settings.steps
+        time = _INITIAL_TIME * self._scale()
+        return Motion(self.dim, steps, time, _INITIAL_FRICTION, learned=learn.diffusion, learned_time=learn.time)
+
+    def momentum_control(self, gate: float = 0.0) -> Control:
+        """A new control of states with a momentum; it starts as `gate` times the annealed score."""
+        return Control(self.dim, self.settings.width, self.generator, gate=gate, inputs=2 * self.dim)
 
     def _scale(self) -> Tensor:
         """The typical scale of each coordinate inside a mode, `(dim,)`: an Euler step must not leave it."""

@@ -7,8 +7,8 @@ over every piece i, ..., j of every path. With the flows
     U_n = (1 - n / N) (log Z + log p_0(z_n)) + (n / N) log gamma(x_n) + g(z_n, score_n, n / N),
 
 (forward-looking: the network g corrects an interpolated energy) and A_n = U_n - sum_{m < n} (log F_m - log B_m), a
-piece is off by A_i - A_j, and the loss is half the mean over pieces, weighed by lambda^(j - i), of its square. That is
-a quadratic form in A: with C the weights and D = (diag(C 1) - C) A, the coefficient of log B_m is the sum of D_n over
+piece is off by A_i - A_j, and the loss is half the mean over pieces, weighed by lambda^(j - i), of its square. That is a
+quadratic form in A: with C the weights and D = (diag(C 1) - C) A, the coefficient of log B_m is the sum of D_n over
 n > m, that of log F_m the negative. With one step it is trajectory balance.
 """
 
@@ -78,7 +78,7 @@ class SubTrajectoryBalance(Objective):
         if not bool(self.started):
             self.log_z.data.copy_(weights.log_weight.mean())
             self.started.fill_(True)
-        flow = self._flows(bridge, path.select(weights.origin), weights)
+        flow = self._flows(bridge, path.select(weights.members), weights)
         travelled = functional.pad(-weights.increments.cumsum(0), (0, 0, 1, 0))
         pull = self.balance @ (flow.detach() - travelled) / flow.shape[1]
         (pull * flow).sum().backward()

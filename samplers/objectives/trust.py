@@ -112,5 +112,5 @@ class TrustRegionLogVariance(Objective):
 
 
 def _loss(known: PathWeights, t: float, weights: PathWeights) -> PathCoefficients:
-    before = known.select(weights.origin)
+    before = known.select(weights.members)
     return trust_region_log_variance(weights, before.log_q + t * before.log_weight, t)

@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, select
+from sqlalchemy import Connection, Engine, create_engine, event, insert, select, update
 
-from .schema import SCHEMA_VERSION, metadata, versions
+from .schema import SCHEMA_VERSION, UPGRADES, metadata, versions
 
 __all__ = ["SchemaMismatch", "Store"]
 
@@ -25,11 +25,14 @@ _READERS = 4
 
 
 class SchemaMismatch(Exception):
-    """The database was made by a version of gephyra with other tables."""
+    """The database was made by a later version of gephyra, with other tables."""
 
 
 class Store:
-    """A database file, made if missing. Raises SchemaMismatch. Close it when done."""
+    """A database file, made if missing, brought to this version's tables if older.
+
+    Raises SchemaMismatch for a later version's. Close it when done.
+    """
 
     def __init__(self, path: Path) -> None:
         self._engines = {begin: _engine(path, begin) for begin in ("BEGIN", "BEGIN IMMEDIATE")}
@@ -98,8 +101,13 @@ def _check_schema(connection: Connection) -> None:
     found = connection.scalar(select(versions.c.version).where(versions.c.subject == "schema"))
     if found is None:
         connection.execute(insert(versions).values(subject="schema", version=SCHEMA_VERSION))
-    elif found != SCHEMA_VERSION:
+        return
+    if found > SCHEMA_VERSION:
         raise SchemaMismatch(
-            f"the database has schema version {found}, this gephyra needs {SCHEMA_VERSION}; "
+            f"the database has schema version {found}, this gephyra knows those up to {SCHEMA_VERSION}; "
             "use the gephyra that made it, or another data folder"
         )
+    for version in range(found, SCHEMA_VERSION):
+        for statement in UPGRADES[version]:
+            connection.exec_driver_sql(statement)
+    connection.execute(update(versions).where(versions.c.subject == "schema").values(version=SCHEMA_VERSION))

@@ -55,8 +55,8 @@ def add(connection: Connection, tenant: str, job: JobRecord, event: bytes) -> No
     connection.execute(
         insert(schema.jobs).values(
             tenant=tenant, name=job.name, uid=job.uid, target=job.target, target_digest=job.target_digest,
-            settings=job.settings.to_json(), state=job.state.value, attempt=job.attempt, crashes=job.crashes,
-            sampler="", last_sequence=0, create_time=job.create_time,
+            settings=job.settings.to_json(), start=job.start, start_digest=job.start_digest, state=job.state.value,
+            attempt=job.attempt, crashes=job.crashes, sampler="", last_sequence=0, create_time=job.create_time,
         )
     )  # fmt: skip
     _append(connection, tenant, job.name, event)
@@ -122,6 +122,6 @@ def _record(row: Row[Any]) -> JobRecord:
         name=row.name, uid=row.uid, target=row.target, target_digest=row.target_digest,
         settings=TrainingSettings.from_json(row.settings), state=JobState(row.state), create_time=row.create_time,
         attempt=row.attempt, crashes=row.crashes, error=load_failure(row.error), sampler=row.sampler,
-        metrics=load_metrics(row.metrics), last_sequence=row.last_sequence, start_time=row.start_time,
-        end_time=row.end_time,
+        metrics=load_metrics(row.metrics), last_sequence=row.last_sequence, start=row.start,
+        start_digest=row.start_digest, start_time=row.start_time, end_time=row.end_time,
     )  # fmt: skip

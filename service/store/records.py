@@ -77,6 +77,10 @@ class JobRecord:
     """Id of the sampler once SUCCEEDED."""
     metrics: Metrics | None = None
     last_sequence: int = 0
+    start: str = ""
+    """Id of the sampler from which it goes on; empty for none."""
+    start_digest: str = ""
+    """SHA-256 of that sampler's file: it may be deleted before the job runs."""
     start_time: int | None = None
     end_time: int | None = None
 

@@ -1,5 +1,7 @@
 """Tables. Rows are keyed by (tenant, name); `id` orders them by creation."""
 
+from collections.abc import Mapping, Sequence
+
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -14,10 +16,22 @@ from sqlalchemy import (
     UniqueConstraint,
 )  # fmt: skip
 
-__all__ = ["SCHEMA_VERSION", "blobs", "events", "idempotency", "jobs", "metadata", "samplers", "targets", "versions"]
+__all__ = [
+    "SCHEMA_VERSION", "UPGRADES", "blobs", "events", "idempotency", "jobs", "metadata", "samplers", "targets",
+    "versions",
+]  # fmt: skip
 
-# Raised with every change of a table or of a JSON column; start-up refuses a folder of another version.
-SCHEMA_VERSION = 1
+# Raised with every change of a table or of a JSON column; start-up refuses a folder of a later version.
+SCHEMA_VERSION = 2
+
+UPGRADES: Mapping[int, Sequence[str]] = {
+    # Settings and reports in JSON got fields, which have defaults.
+    1: [
+        "ALTER TABLE jobs ADD COLUMN start VARCHAR NOT NULL DEFAULT ''",
+        "ALTER TABLE jobs ADD COLUMN start_digest VARCHAR NOT NULL DEFAULT ''",
+    ],
+}
+"""What leads from each earlier version to the next, as SQL."""
 
 metadata = MetaData()
 
@@ -60,6 +74,8 @@ jobs = Table(
     Column("target", String, nullable=False),
     Column("target_digest", String, nullable=False),
     Column("settings", JSON, nullable=False),
+    Column("start", String, nullable=False, server_default=""),
+    Column("start_digest", String, nullable=False, server_default=""),
     Column("state", String, nullable=False, index=True),
     Column("attempt", Integer, nullable=False),
     Column("crashes", Integer, nullable=False),

@@ -15,9 +15,10 @@ from gephyra.targets import loading
 from gephyra.targets.base import Target
 from gephyra.targets.check import check_target
 
-from ..convert import to_metrics, to_report, to_site
+from ..convert import to_metrics, to_site
 from ..errors import Failure, Reason
-from ..settings import from_config, to_config
+from ..reports import to_report
+from ..settings import from_config, from_how, to_config
 from ..tensors import from_tensor, to_tensor
 from .cache import Workbench
 from .failures import TaskError
@@ -58,10 +59,12 @@ def train(command: _Command.Train, call: Call) -> None:
     """Train a sampler, from the newest checkpoint if there is one, and write it to the path given."""
     settings = from_config(command.config)
     target = call.workbench.target(command.target_path)
+    start = call.workbench.sampler(command.start_path, command.target_path) if command.start_path else None
     try:
         sampler = session.train(
             target,
             settings,
+            start=start,
             on_metrics=_metrics_sender(call),
             on_checkpoint=lambda step: call.send(_Event(checkpoint=training_service_pb2.CheckpointSaved(step=step))),
             should_stop=call.should_stop,
@@ -72,7 +75,10 @@ def train(command: _Command.Train, call: Call) -> None:
         call.send(_Event(stopped=_Event.Stopped()))
         return
     except session.TrainingFailed as error:
-        raise TaskError(Failure(code_pb2.FAILED_PRECONDITION, error.reason, str(error))) from error
+        # What settings and machine disagree on begins with the name of the option.
+        inconsistent = error.reason == Reason.INCONSISTENT_SETTINGS
+        field = f"config.{str(error).split(maxsplit=1)[0]}" if inconsistent else ""
+        raise TaskError(Failure(code_pb2.FAILED_PRECONDITION, error.reason, str(error), field)) from error
     sampler.save(Path(command.sampler_path))
     trained = _Event.Trained(
         sampler_path=command.sampler_path, report=to_report(sampler.report), config=to_config(settings)
@@ -112,8 +118,8 @@ def draw(command: _Command.Draw, call: Call) -> None:
     """
     sampler = call.workbench.sampler(command.sampler_path, command.target_path)
     size, end, sent, started = sampler.block_size, command.start_index + command.count, 0, call.clock()
-    first = command.start_index // size * size
-    for block in sampler.draw(command.seed, first, -(-(end - first) // size) * size):
+    first, how = command.start_index // size * size, from_how(command.how, sampler.settings.method)
+    for block in sampler.draw(command.seed, first, -(-(end - first) // size) * size, how):
         if call.should_stop():
             call.send(_Event(stopped=_Event.Stopped()))
             return

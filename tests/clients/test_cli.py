@@ -9,7 +9,6 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from gephyra.clients import errors
@@ -22,7 +21,6 @@ from gephyra.protos import (
     target_service_pb2,
     training_service_pb2,
 )
-from gephyra.samplers.settings import TrainingSettings
 from tests.clients.fake import FakeServer, refuse
 from tests.clients.test_draws_stream import honest
 
@@ -110,17 +108,33 @@ def test_draw_writes_a_file(server: FakeServer, tmp_path: Any, name: str) -> Non
     assert path.stat().st_size > 0
 
 
+def test_draw_sends_how_draws_are_made(server: FakeServer, tmp_path: Any) -> None:
+    words = ["--smc", "--polish", "mala", "--polish-steps", "3", "--out", str(tmp_path / "draws.npz")]
+    assert run(server, "draw", "some-sampler", "-n", "50", *words).exit_code == 0
+    pb2 = sampler_service_pb2
+    assert server.calls[-1][1].how == pb2.DrawSettings(smc=True, polish=pb2.POLISH_MALA, polish_steps=3)
+
+
+def test_a_file_with_a_row_that_is_half_numbers_is_refused(server: FakeServer, tmp_path: Any) -> None:
+    """It is no line of headings, and dropping it would lose data."""
+    (tmp_path / "x.csv").write_text("1,b\n1,2\n")
+    result = run(server, "targets", "add-catalogue", "lgcp", f"points=@{tmp_path / 'x.csv'}")
+    assert result.exit_code == 2
+    assert "holds no array of numbers" in result.stderr
+
+
 def test_catalogue_parameters_are_numbers_words_lists_and_files(server: FakeServer, tmp_path: Any) -> None:
     np.save(tmp_path / "x.npy", np.eye(2))
     (tmp_path / "y.csv").write_text("1,2\n3,4\n")
-    files = [f"x=@{tmp_path / 'x.npy'}", f"y=@{tmp_path / 'y.csv'}"]
+    (tmp_path / "z.csv").write_text("a,b\n1,2\n3,4\n")
+    files = [f"x=@{tmp_path / 'x.npy'}", f"y=@{tmp_path / 'y.csv'}", f"z=@{tmp_path / 'z.csv'}"]
     words = ["dim=10", "scale=0.5", "kind=full", "flag=true", "means=[[1,2],[3,4]]"]
     assert run(server, "targets", "add-catalogue", "funnel", *words, *files).exit_code == 0
     ((_, create),) = server.calls
     sent = {entry.name: entry for entry in create.definition.catalogue.parameters}
     assert (sent["dim"].int_value, sent["scale"].float_value) == (10, 0.5)
     assert (sent["kind"].str_value, sent["flag"].bool_value) == ("full", True)
-    assert all(list(sent[name].array.inline.shape) == [2, 2] for name in ("means", "x", "y"))
+    assert all(list(sent[name].array.inline.shape) == [2, 2] for name in ("means", "x", "y", "z"))
 
 
 BAD_INPUT = [
@@ -209,10 +223,3 @@ def test_without_typer_it_prints_the_line_to_install_it_and_exits_with_2() -> No
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 2
     assert "pip install 'gephyra[cli]'" in result.stderr
-
-
-@pytest.mark.parametrize("field", ["steps", "batch_size", "width", "learning_rate"])
-def test_the_defaults_that_help_tells_are_the_servers(field: str) -> None:
-    option = "--" + field.replace("_", "-")
-    parameter = next(p for p in typer.main.get_command(app).commands["train"].params if option in p.opts)  # type: ignore[attr-defined]
-    assert parameter.help.endswith(f"{getattr(TrainingSettings(), field)} if not given.")

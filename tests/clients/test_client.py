@@ -11,7 +11,7 @@ from gephyra.clients import aio, catalogue, errors, sync
 from gephyra.clients.aio import AsyncClient
 from gephyra.clients.sync import Client
 from gephyra.clients.upload import INLINE_BYTES
-from gephyra.clients.words import LOSSES, METHODS, PRECONDITIONS, JobState, TargetState
+from gephyra.clients.words import JobState, TargetState
 from gephyra.protos import (
     blob_service_pb2,
     meta_service_pb2,
@@ -189,19 +189,6 @@ def test_the_two_clients_have_the_same_names_and_arguments(asynchronous: type, s
         }
 
     assert public(asynchronous) == public(synchronous)
-
-
-@pytest.mark.parametrize(
-    ("words", "enum", "prefix"),
-    [
-        (METHODS, training_service_pb2.Method, "METHOD_"),
-        (LOSSES, training_service_pb2.Loss, "LOSS_"),
-        (PRECONDITIONS, training_service_pb2.Precondition, "PRECONDITION_"),
-    ],
-)
-def test_every_enum_value_of_the_wire_has_its_word(words: dict[str, int], enum: Any, prefix: str) -> None:
-    spelt = {name.removeprefix(prefix).lower().replace("_", "-"): number for name, number in enum.items() if number}
-    assert dict(words) == spelt
 
 
 def test_every_state_of_the_wire_has_its_name() -> None:

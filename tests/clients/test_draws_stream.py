@@ -233,3 +233,34 @@ def test_a_saved_file_appears_whole_or_not_at_all(fake: FakeServer, client: Clie
     assert list(tmp_path.iterdir()) == []
     assert handle.save(tmp_path / "s.gephyra").read_bytes() == b"half whole"
     assert [path.name for path in tmp_path.iterdir()] == ["s.gephyra"]
+
+
+def test_how_draws_are_made_is_sent_and_kept_when_a_stream_is_resumed(fake: FakeServer, client: Client) -> None:
+    def once_broken(request: Request, context: grpc.ServicerContext) -> Iterator[Response]:
+        yield from list(honest(request))[:2]
+        gone(context)
+
+    def script(request: Request, context: grpc.ServicerContext) -> Iterator[Response]:
+        return once_broken(request, context) if fake.count("DrawSamples") == 1 else honest(request)
+
+    fake.script["DrawSamples"] = script
+    how = sampler_service_pb2.DrawSettings(
+        resample=True, smc=True, polish=sampler_service_pb2.POLISH_MALA, polish_steps=5
+    )
+    handle = sampler(fake, client)
+    handle.draw(250, resample=True, smc=True, polish="mala", polish_steps=5)
+    requests = [request for name, request in fake.calls if name == "DrawSamples"]
+    assert [request.how for request in requests] == [how, how]
+    assert requests[1].start_index == 100
+    handle.draw(10)
+    assert fake.calls[-1][1].how == sampler_service_pb2.DrawSettings()
+
+
+def test_an_unknown_polish_never_leaves_the_client(fake: FakeServer, client: Client) -> None:
+    handle = sampler(fake, client)
+    with pytest.raises(errors.InvalidArgument, match="none, imh, mala, imh-mala") as caught:
+        handle.draw(10, polish="wax")
+    assert (caught.value.reason, caught.value.field) == ("UNKNOWN_POLISH", "how.polish")
+    with pytest.raises(errors.InvalidArgument, match="polish_steps"):
+        handle.draw(10, polish_steps=0.5)  # type: ignore[arg-type]
+    assert fake.count("DrawSamples") == 0

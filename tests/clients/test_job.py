@@ -183,35 +183,3 @@ def test_ctrl_c_cancels_on_an_embedded_server_and_detaches_from_another(
         assert f"gephyra watch {NAME} --server {fake.address}" in said
     # The client is still of use.
     assert job.refresh().state is JobState.CANCELLED
-
-
-def test_unknown_words_and_two_budgets_never_leave_the_client(fake: FakeServer, client: Client) -> None:
-    cases: list[tuple[dict[str, Any], str, str]] = [
-        ({"method": "nuts"}, "UNKNOWN_METHOD", "config.method"),
-        ({"loss": "kl"}, "UNKNOWN_LOSS", "config.loss"),
-        ({"precondition": "auto"}, "UNKNOWN_PRECONDITION", "config.precondition"),
-        ({"seconds": 1, "iterations": 1}, "BUDGET_OUT_OF_RANGE", "config.iterations"),
-        ({"seconds": "soon"}, "FIELD_INVALID", "config.seconds"),
-        ({"iterations": 0.5}, "FIELD_INVALID", "config.iterations"),
-        ({"seed": -1}, "FIELD_INVALID", "config.seed"),
-    ]
-    for arguments, reason, field in cases:
-        with pytest.raises(errors.InvalidArgument) as caught:
-            client.train("some-target", **arguments)
-        assert (caught.value.reason, caught.value.field) == (reason, field)
-    assert fake.calls == []
-
-
-def test_only_what_the_user_said_is_sent(fake: FakeServer, client: Client) -> None:
-    fake.script["CreateTrainingJob"] = lambda request, context: pb.TrainingJob(name=NAME, target=request.target)
-    client.train("some-target")
-    client.train("targets/some-target", "cmcd", "lv", "none", iterations=5, steps=8, learn_prior=False)
-    plain, full = (request for _, request in fake.calls)
-    assert plain.target == full.target == "targets/some-target"
-    assert plain.config.seconds == 60
-    assert not plain.config.HasField("steps")
-    assert not plain.config.HasField("learn_prior")
-    assert (full.config.method, full.config.loss) == (pb.METHOD_CMCD, pb.LOSS_LV)
-    assert (full.config.WhichOneof("budget"), full.config.iterations, full.config.steps) == ("iterations", 5, 8)
-    assert full.config.HasField("learn_prior")
-    assert not full.config.learn_prior

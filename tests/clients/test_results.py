@@ -1,7 +1,7 @@
 """Draws and evidence: resampling, weights, ArviZ, files, and what people see of them."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gephyra.clients import Draws, Evidence
-from gephyra.clients.evidence import evidence_from_message
+from gephyra.clients.evidence import PolishReport, PreconditionReport, Times, evidence_from_message
 from gephyra.clients.export import write_draws
 from gephyra.protos import report_pb2
 
@@ -125,6 +125,50 @@ def test_evidence_says_where_it_comes_from_and_escapes_what_it_shows() -> None:
     assert "watch &lt;out&gt;" in stored._repr_html_()
     assert json.loads(json.dumps(stored.to_json()))["warnings"] == ["watch <out>"]
     assert (stored.eubo, stored.reference_log_z, stored.precondition.elbo) == (None, None, None)
+
+
+def test_evidence_tells_what_the_baseline_reaches_and_what_is_served() -> None:
+    baseline = report_pb2.PreconditionReport(
+        name="annealed", elbo=-2.0, log_z=-1.1, log_z_se=0.2, ess_fraction=0.25, k_hat=0.4, modes=3, components=2
+    )
+    report = report_pb2.EvidenceReport(precondition=baseline, served=report_pb2.SERVED_BASELINE)
+    evidence = evidence_from_message(report, stored=True)
+    line = "annealed · ELBO -2.0000 · log Z -1.1000 ± 0.2000 · ESS 25.0% · k-hat 0.40 · modes 3 · components 2"
+    assert f"baseline: {line}" in str(evidence)
+    assert "serves: the preconditioner's law alone" in str(evidence)
+    assert evidence.served == evidence.to_json()["served"] == "baseline"
+    assert evidence.to_json()["precondition"]["ess_fraction"] == 0.25
+    bare = make_evidence()
+    assert (bare.served, str(replace(bare.precondition, name="none"))) == ("", "none")
+    assert (bare.precondition.modes, bare.precondition.elbo) == (0, None)
+    served = report_pb2.EvidenceReport(served=report_pb2.SERVED_BRIDGE)
+    assert "serves: the trained bridge" in str(evidence_from_message(served, stored=True))
+
+
+def test_evidence_shows_both_sides_and_what_is_claimed() -> None:
+    polish = report_pb2.PolishReport(draws=64, steps=10, mala_acceptance=0.6)
+    report = report_pb2.EvidenceReport(
+        eubo=-0.5, eubo_se=0.1, eubo_source=report_pb2.EUBO_SOURCE_POLISHED, polish=polish, log_z_forward=-0.75,
+        log_z_forward_se=0.05, log_z_low=-1.25, log_z_high=-0.75, interval_holds=True, modes_seen=4, modes_drawn=3,
+    )  # fmt: skip
+    shown = str(evidence := evidence_from_message(report, stored=True))
+    for line in (
+        "95 % interval: -1.2500 to -0.7500\n", "EUBO: -0.5000 ± 0.1000, from polished draws\n",
+        "forward log Z: -0.7500 ± 0.0500\n", "modes: 3 of 4 seen are drawn\n",
+    ):  # fmt: skip
+        assert line in shown
+    assert evidence.polish is not None
+    assert (evidence.polish.mala_acceptance, evidence.polish.imh_acceptance) == (0.6, None)
+    assert "not claimed" in str(replace(evidence, interval_holds=False))
+    absent = dict(make_evidence().rows())
+    assert {"95 % interval", "EUBO", "forward log Z", "modes", "reference log Z"} & set(absent) == set()
+
+
+def test_every_number_of_the_wire_is_in_the_evidence() -> None:
+    wire = {"EvidenceReport": Evidence, "PreconditionReport": PreconditionReport, "PolishReport": PolishReport}
+    for message, record in {**wire, "TrainingTimes": Times}.items():
+        sent = {field.name for field in report_pb2.DESCRIPTOR.message_types_by_name[message].fields}
+        assert sent == {field.name for field in fields(record)} - {"stored"}
 
 
 def test_a_notebook_shows_draws_as_a_table() -> None:

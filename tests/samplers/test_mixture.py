@@ -1,4 +1,4 @@
-"""The mixture prior is a law: it integrates to one, draws what it says, and has the score of its density."""
+"""The mixture prior is a law: it integrates to one and draws what it says; its score is its density's gradient."""
 
 import pytest
 import torch

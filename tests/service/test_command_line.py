@@ -120,9 +120,14 @@ def test_health_and_reflection_answer(stubs: Stubs) -> None:
 
 def test_the_server_knows_its_words(stubs: Stubs) -> None:
     info = stubs.meta.GetServerInfo(meta_service_pb2.GetServerInfoRequest())
-    assert list(info.methods) == ["dbs", "cmcd"]
-    assert list(info.losses) == ["rkl-ld", "rkl-r", "lv"]
-    assert list(info.preconditions) == ["none", "diagonal", "gaussian"]
+    assert set(info.methods) == {"dbs", "cmcd", "dis", "dds", "pis", "mcd", "ula"} | {
+        f"{method}-ud" for method in ("dbs", "cmcd", "dis", "mcd", "ula")
+    }
+    assert set(info.losses) == {"rkl-ld", "rkl-r", "rkl-stl", "lv", "tr-lv", "tb", "subtb", "fkl"}
+    assert set(info.preconditions) == {"none", "diagonal", "gaussian", "annealed", "auto"}
+    assert list(info.integrators) == ["obab", "obabo"]
+    assert list(info.devices) == ["auto", "cpu", "cuda"]
+    assert list(info.precisions) == ["float32", "float64"]
     assert "gaussian" in {family.family for family in info.catalogue}
     assert "aten" in info.program_formats
     assert "aten.add.Tensor" in info.aten.operators

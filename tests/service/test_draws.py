@@ -11,6 +11,8 @@ import pytest
 
 from gephyra.protos import sampler_service_pb2 as pb
 from gephyra.protos import target_service_pb2
+from gephyra.samplers.evaluate import BLOCK_SIZE
+from tests.support.refusal import refused
 from tests.support.server import ServerProcess, Stubs, register, train, wait_for
 
 COUNT = 5000
@@ -27,10 +29,11 @@ class Stream(NamedTuple):
 
 
 def draw(
-    stubs: Stubs, sampler: str, count: int, start: int = 0, chunk_size: int = 0, omit_sites: bool = False
-) -> Stream:
+    stubs: Stubs, sampler: str, count: int, start: int = 0, chunk_size: int = 0, omit_sites: bool = False,
+    how: pb.DrawSettings | None = None,
+) -> Stream:  # fmt: skip
     request = pb.DrawSamplesRequest(
-        sampler=sampler, count=count, seed=7, start_index=start, chunk_size=chunk_size, omit_sites=omit_sites
+        sampler=sampler, count=count, seed=7, start_index=start, chunk_size=chunk_size, omit_sites=omit_sites, how=how
     )
     first, *middle, last = stubs.sampling.DrawSamples(request)
     assert first.WhichOneof("part") == "header"
@@ -60,6 +63,37 @@ def test_a_broken_stream_goes_on_where_it_broke(stubs: Stubs, sampler: pb.Sample
         head, tail = draw(stubs, sampler.name, index), draw(stubs, sampler.name, COUNT - index, start=index)
         assert head.x + tail.x == whole.x
         assert head.log_weight + tail.log_weight == whole.log_weight
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        pb.DrawSettings(resample=True),
+        pb.DrawSettings(polish=pb.POLISH_MALA, polish_steps=2),
+        pb.DrawSettings(polish=pb.POLISH_IMH_MALA, polish_steps=2),
+    ],
+    ids=str,
+)
+def test_draws_of_every_kind_are_functions_of_their_index(
+    stubs: Stubs, sampler: pb.Sampler, whole: Stream, how: pb.DrawSettings
+) -> None:
+    count, cut = BLOCK_SIZE + 100, 300
+    once = draw(stubs, sampler.name, count, how=how)
+    assert once.x != whole.x[: len(once.x)]
+    head, tail = (draw(stubs, sampler.name, n, start=start, how=how) for n, start in ((cut, 0), (count - cut, cut)))
+    assert (head.x + tail.x, head.log_weight + tail.log_weight) == (once.x, once.log_weight)
+    weights = np.frombuffer(once.log_weight)
+    if how.polish == pb.POLISH_MALA:
+        # Langevin steps keep the weights; the others give each draw of a block the block's mean.
+        assert once.log_weight == whole.log_weight[: len(once.log_weight)]
+    else:
+        assert (len(set(weights[:BLOCK_SIZE])), len(set(weights))) == (1, 2)
+
+
+def test_draws_that_the_sampler_cannot_make_are_refused(stubs: Stubs, sampler: pb.Sampler) -> None:
+    request = pb.DrawSamplesRequest(sampler=sampler.name, count=1, how=pb.DrawSettings(smc=True))
+    refusal = refused(lambda: list(stubs.sampling.DrawSamples(request)))
+    assert (refusal.reason, refusal.fields) == ("INCONSISTENT_SETTINGS", ("how.smc",))
 
 
 def test_another_seed_gives_other_draws(stubs: Stubs, sampler: pb.Sampler, whole: Stream) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import socket
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from gephyra.protos import tensor_pb2, training_service_pb2, worker_pb2
-from gephyra.samplers.settings import Budget, Learn, Loss, Method, Precondition, TrainingSettings
+from gephyra.protos import report_pb2, tensor_pb2, worker_pb2
+from gephyra.samplers.report import EuboSource, PolishReport, PreconditionReport, Report, Served, Times
 from gephyra.service import convert, errors
 from gephyra.service.artefacts import Artefacts, CorruptArtefact
 from gephyra.service.drawing import _Cutter
@@ -24,7 +24,7 @@ from gephyra.service.errors import DeadlineExceeded, Failure, Internal, InvalidA
 from gephyra.service.failures import raise_failed
 from gephyra.service.framing import MAX_FRAME_BYTES, FrameTooLarge, read_frame, receive_frame, write_frame
 from gephyra.service.pool import Pool
-from gephyra.service.settings import from_config, to_config
+from gephyra.service.reports import from_report, to_report
 from gephyra.service.tensors import DTYPES, from_tensor, to_tensor
 from gephyra.targets.program import Site
 from tests.support.wire import METRICS, REPORT
@@ -73,32 +73,19 @@ def test_failures_of_workers_become_errors(code: int, kind: type[Exception]) -> 
     raise_failed(worker_pb2.WorkerEvent(done=worker_pb2.WorkerEvent.Done()))
 
 
-BUDGETS = st.one_of(
-    st.integers(1, 2**40).map(lambda n: Budget(iterations=n)), st.floats(1e-3, 1e9).map(lambda s: Budget(seconds=s))
-)
-SETTINGS = st.builds(
-    TrainingSettings, st.sampled_from(Method), st.sampled_from(Loss), st.sampled_from(Precondition), BUDGETS,
-    seed=st.integers(0, 2**64 - 1), batch_size=st.integers(2, 2**16), steps=st.integers(1, 4096),
-    width=st.integers(1, 4096), learning_rate=st.floats(1e-6, 0.5),
-    learn=st.builds(Learn, st.booleans(), st.booleans(), st.booleans()),
-)  # fmt: skip
-
-
-@given(settings=SETTINGS)
-def test_settings_survive_the_wire(settings: TrainingSettings) -> None:
-    config = training_service_pb2.TrainingConfig.FromString(to_config(settings).SerializeToString())
-    assert from_config(config) == settings
-
-
-def test_an_empty_config_means_the_defaults() -> None:
-    assert from_config(training_service_pb2.TrainingConfig()) == TrainingSettings()
-
-
 def test_reports_and_metrics_survive_the_wire() -> None:
     # NaN is not equal to itself; its text is.
-    assert repr(convert.from_report(convert.to_report(REPORT))) == repr(REPORT)
-    bare = replace(REPORT, eubo=None, eubo_se=None, reference_log_z=None)
-    assert repr(convert.from_report(convert.to_report(bare))) == repr(bare)
+    assert repr(from_report(to_report(REPORT))) == repr(REPORT)
+    bare = Report(-1.0, 0.1, -0.9, 0.2, 0.5, 0.6, 16, 0)
+    for report in (
+        bare,
+        *(replace(bare, served=served, eubo_source=source) for served in Served for source in EuboSource),
+    ):
+        assert repr(from_report(to_report(report))) == repr(report)
+    records = {"EvidenceReport": Report, "PreconditionReport": PreconditionReport, "PolishReport": PolishReport}
+    for message, record in {**records, "TrainingTimes": Times}.items():
+        wire = {field.name for field in report_pb2.DESCRIPTOR.message_types_by_name[message].fields}
+        assert wire == {field.name for field in fields(record)}
     assert repr(convert.from_metrics(convert.to_metrics(METRICS))) == repr(METRICS)
     site = Site("theta", (2, 3), "float64", deterministic=True)
     assert convert.from_site(convert.to_site(site), "site") == site

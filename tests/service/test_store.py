@@ -12,7 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, insert
 
-from gephyra.samplers.settings import Budget, Learn, Loss, Method, Precondition, TrainingSettings
+from gephyra.samplers.settings import (
+    Budget,
+    Device,
+    Goal,
+    Integrator,
+    Learn,
+    Loss,
+    Method,
+    Precision,
+    Precondition,
+    TrainingSettings,
+)
 from gephyra.service import jobs
 from gephyra.service.config import TENANT
 from gephyra.service.errors import FailedPrecondition, Failure, InvalidArgument, NotFound, Reason
@@ -26,8 +37,14 @@ from tests.support.wire import METRICS, REPORT
 
 SITES = (Site("theta", (2, 3), "float64"), Site("y", (), "int64", deterministic=True))
 SETTINGS = TrainingSettings(
-    Method.CMCD, Loss.LV, Precondition.NONE, Budget(iterations=7), 2**64 - 1, learn=Learn(prior=False)
-)
+    Method.CMCD_UD, Loss.TB, Precondition.NONE, Integrator.OBABO, Budget(target_evaluations=7), Goal(0.5), 2**64 - 1,
+    learn=Learn(prior=False, time_rate=3.0), ema=0.5, device=Device.CPU, precision=Precision.FLOAT64,
+)  # fmt: skip
+
+# As version 0.1.0 wrote it.
+OLD_SETTINGS = """{"method": "cmcd", "loss": "lv", "precondition": "none",
+"budget": {"iterations": 7, "seconds": null}, "seed": 0, "batch_size": 256, "steps": 64, "width": 64,
+"learning_rate": 0.005, "learn": {"diffusion": true, "prior": false, "annealing": true}}"""
 
 
 @pytest.fixture
@@ -42,7 +59,9 @@ def target(name: str = "t-one", digest: str = "d1") -> TargetRecord:
 
 
 def job(name: str = "job-one") -> JobRecord:
-    return JobRecord(name, f"uid-{name}", "t-one", "d1", SETTINGS, JobState.QUEUED, 5)
+    return JobRecord(
+        name, f"uid-{name}", "t-one", "d1", SETTINGS, JobState.QUEUED, 5, start="sampler-zero", start_digest="d0"
+    )
 
 
 def sampler(name: str = "sampler-one") -> SamplerRecord:
@@ -238,9 +257,32 @@ def test_the_database_is_durable_and_checked(store: Store, tmp_path: Path) -> No
         store.write_now(
             lambda connection: connection.execute(insert(schema.events).values(job=99, sequence=1, content=b""))
         )
-    other = sqlite3.connect(tmp_path / "db")
-    other.execute("UPDATE versions SET version = 2")
-    other.commit()
+    with sqlite3.connect(tmp_path / "db") as other:
+        other.execute(f"UPDATE versions SET version = {schema.SCHEMA_VERSION + 1}")
     other.close()
-    with pytest.raises(SchemaMismatch, match="schema version 2"):
+    with pytest.raises(SchemaMismatch, match=f"schema version {schema.SCHEMA_VERSION + 1}"):
         Store(tmp_path / "db")
+
+
+def test_an_older_folder_is_brought_up_to_date_once(tmp_path: Path) -> None:
+    """Version 1 knew neither `start` nor the newer settings; its jobs go on with their defaults."""
+    Store(tmp_path / "db").close()
+    with sqlite3.connect(tmp_path / "db") as other:
+        for column in ("start", "start_digest"):
+            other.execute(f"ALTER TABLE jobs DROP COLUMN {column}")
+        other.execute("UPDATE versions SET version = 1")
+        values = (TENANT, OLD_SETTINGS, "queued", "", 0, 0, 0, 5)
+        other.execute(
+            "INSERT INTO jobs (tenant, name, uid, target, target_digest, settings, state, sampler, attempt, crashes,"
+            " last_sequence, create_time) VALUES (?, 'old', 'uid', 't', 'd', ?, ?, ?, ?, ?, ?, ?)",
+            values,
+        )
+    other.close()
+    for _ in range(2):
+        store = Store(tmp_path / "db")
+        (found,) = store.read_now(job_store.unfinished, TENANT)
+        assert (found.name, found.start, found.start_digest) == ("old", "", "")
+        assert found.settings == TrainingSettings(
+            Method.CMCD, Loss.LV, Precondition.NONE, budget=Budget(iterations=7), learn=Learn(prior=False)
+        )
+        store.close()

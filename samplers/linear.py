@@ -1,0 +1,84 @@
+"""Kernels whose fixed drift is linear in what is known at a point, on the whole grid.
+
+    N( x + s^2 D(x), s^2 ),    D(x) = constant + slope x + score * (target's score) + rest * (prior's rest) + field
+
+with coefficients that depend on the transition and the coordinate alone: a step of a simulation is a few products, and
+the gradient in every schedule a few sums (`density.py`). A shrinkage a towards a centre m is the drift
+(a - 1) / s^2 (x - m).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .density import Term, euler_log_density
+
+__all__ = ["Known", "LinearKernels", "LinearSteps"]
+
+
+class Known(NamedTuple):
+    """Points, and what is known there before any control is asked; `batch x dim`, or `m x batch x dim`."""
+
+    x: Tensor
+    score: Tensor
+    """The target's."""
+    rest: Tensor | None
+    """The prior score's nonlinear part, if it has one."""
+
+    def at(self, rows: slice) -> "Known":
+        """The same at some of m grid points."""
+        return Known(self.x[rows], self.score[rows], None if self.rest is None else self.rest[rows])
+
+
+class LinearKernels(NamedTuple):
+    """Coefficients of m transitions, each `m x dim`; None is zero."""
+
+    constant: Tensor
+    slope: Tensor
+    score: Tensor | None
+    rest: Tensor | None
+    scale: Tensor
+    """s."""
+
+    def log_density(self, y: Tensor, known: Known, field: Tensor | None, rows: slice) -> tuple[Tensor, Tensor]:
+        """Of y, `m x batch x dim`, under transitions `rows` from known points: see `euler_log_density`."""
+        terms = [Term(self.slope[rows], known.x)]
+        if self.score is not None:
+            terms.append(Term(self.score[rows], known.score))
+        if self.rest is not None and known.rest is not None:
+            terms.append(Term(self.rest[rows], known.rest))
+        return euler_log_density(y - known.x, self.constant[rows], terms, field, self.scale[rows])
+
+    def steps(self) -> "LinearSteps":
+        """The same in the form in which a simulation takes them one by one."""
+        variance = self.scale.square()
+        return LinearSteps(
+            (variance * self.constant).unbind(),
+            torch.addcmul(torch.ones_like(variance), variance, self.slope).unbind(),
+            None if self.score is None else (variance * self.score).unbind(),
+            None if self.rest is None else (variance * self.rest).unbind(),
+            variance.unbind(),
+            self.scale.unbind(),
+        )
+
+
+class LinearSteps(NamedTuple):
+    """Means and standard deviations by transition, coefficients `(dim,)` each."""
+
+    constant: tuple[Tensor, ...]
+    keep: tuple[Tensor, ...]
+    score: tuple[Tensor, ...] | None
+    rest: tuple[Tensor, ...] | None
+    variance: tuple[Tensor, ...]
+    scale: tuple[Tensor, ...]
+
+    def draw(self, n: int, known: Known, field: Tensor | None, noise: Tensor) -> Tensor:
+        """Points after transition n, `batch x dim`, from standard normal noise of that shape."""
+        y = torch.addcmul(self.constant[n], noise, self.scale[n])
+        y = torch.addcmul(y, known.x, self.keep[n])
+        if self.score is not None:
+            y = torch.addcmul(y, known.score, self.score[n])
+        if self.rest is not None and known.rest is not None:
+            y = torch.addcmul(y, known.rest, self.rest[n])
+        return y if field is None else torch.addcmul(y, field, self.variance[n])

@@ -1,0 +1,140 @@
+"""Look for modes, fit each, and let tempered particles check: the families `annealed` and `auto`.
+
+1. Landscape: climbs from many places find the maxima (landscape.py).
+2. Each starts a Gaussian; what is left of them, one a mode, is a mixture (local.py).
+3. Particles are tempered from that mixture, widened, to the target (tempering.py). Climbs from them look for modes
+   that the landscape missed: if there are any, step 2 is done again.
+4. One mode that a Gaussian fits badly gets a small mixture, started by expectation maximisation on half of the
+   particles and finished by variational inference (newton.py).
+
+Candidates are compared by the sum of both Kullback-Leibler divergences, E_target[log gamma - log q] - E_q[log gamma -
+log q]: log Z drops out, mass that q lacks makes the first term large (on particles that were not used for fitting),
+mass that it has in excess the second.
+
+`auto` leaves steps 3 and 4 out where importance weights say that the mixture fits already. It looks for modes in the
+same places as `annealed` otherwise.
+"""
+
+import torch
+
+from gephyra.targets.base import Target
+
+from ..components import Components, Mixture
+from .baseline import measure
+from .curvature import Peak
+from .found import FULL_DIM, MATRIX_DIM, Found, Spent, share
+from .gaussian import best_diagonal, gaussian_from
+from .landscape import Landscape
+from .local import PEAK, Fitted, Starts, fit_modes, origin
+from .mixture_fit import fit_mixture
+from .newton import newton_fit_mixture
+from .tempering import Tempered, temper
+
+__all__ = ["annealed", "auto"]
+
+_LANDSCAPE_SHARE, _LOCAL_SHARE, _TEMPER_SHARE = 0.35, 0.6, 0.8
+_WIDENED = 1.5
+_CHECKING_CLIMBS = 128
+# Above this effective sample size, and below this k-hat, there is nothing to gain from particles.
+_FITS_ESS, _FITS_K_HAT = 0.5, 0.7
+# A Gaussian this many nats from the target, both divergences together, is near enough for any bridge. A mixture makes
+# every step of a bridge dearer; it has to be much nearer to pay.
+_NEAR, _GAIN = 1.25, 0.75
+_SMALL_MIXTURE = 8
+
+
+def annealed(target: Target, seed: int, spent: Spent) -> Found:
+    """Modes, particles, mixtures.
+
+    Raises:
+        ValueError: If the log density is finite nowhere that was looked at.
+    """
+    if target.dim > FULL_DIM:
+        return _many_dimensions(target, seed, spent)
+    landscape, fitted = _modes(target, seed, spent)
+    return _checked(target, landscape, fitted, seed, spent)
+
+
+def auto(target: Target, seed: int, spent: Spent) -> Found:
+    """The same, without particles where the fit is good already.
+
+    Raises:
+        ValueError: If the log density is finite nowhere that was looked at.
+    """
+    if target.dim > FULL_DIM:
+        return _many_dimensions(target, seed, spent)
+    landscape, fitted = _modes(target, seed, spent)
+    if _fits(target, fitted.components, seed):
+        return _found(fitted)
+    return _checked(target, landscape, fitted, seed, spent)
+
+
+def _modes(target: Target, seed: int, spent: Spent) -> tuple[Landscape, Fitted]:
+    landscape = Landscape(target, seed, share(spent, _LANDSCAPE_SHARE))
+    landscape.explore()
+    return landscape, fit_modes(target, _starts(target, landscape.modes()), seed, share(spent, _LOCAL_SHARE))
+
+
+def _starts(target: Target, peaks: list[Peak]) -> Starts:
+    zero = origin(target.dim)
+    means, trils = [peak.point for peak in peaks], [peak.tril for peak in peaks]
+    return Starts(
+        torch.stack([zero.mean[0], *means]), torch.stack([zero.tril[0], *trils]), (*zero.name, *[PEAK] * len(peaks))
+    )
+
+
+def _found(fitted: Fitted) -> Found:
+    return Found(fitted.components, fitted.start, len(fitted.components.mean))
+
+
+def _fits(target: Target, components: Components, seed: int) -> bool:
+    estimates = measure(target, components, "fits", seed).estimates
+    return estimates is not None and estimates.ess_fraction > _FITS_ESS and not estimates.k_hat > _FITS_K_HAT
+
+
+def _checked(target: Target, landscape: Landscape, fitted: Fitted, seed: int, spent: Spent) -> Found:
+    clock = share(spent, _TEMPER_SHARE)
+    particles = temper(target, fitted.components.widened(_WIDENED), seed, clock)
+    if particles is None:
+        return _found(fitted)
+    if landscape.climb_from(particles.point[:_CHECKING_CLIMBS]):
+        fitted = fit_modes(target, _starts(target, landscape.modes()), seed, share(spent, 1.0))
+    found = _found(fitted)
+    return found if found.modes > 1 else _refined(target, found, particles, seed, spent)
+
+
+def _refined(target: Target, found: Found, particles: Tempered, seed: int, spent: Spent) -> Found:
+    """A small mixture instead of the Gaussian, where it is much nearer to the target."""
+    half = len(particles.point) // 2
+    fitting, held = particles.point[:half], Tempered(particles.point[half:], particles.log_density[half:], 0.0, 0)
+    far = _divergence(target, found.components, held, seed)
+    start = fit_mixture(fitting, _SMALL_MIXTURE, seed) if far > _NEAR and spent() < 1.0 else None
+    if start is None:
+        return found
+    mixture = newton_fit_mixture(target, start, seed, spent)
+    if not _divergence(target, mixture, held, seed) < _GAIN * far:
+        return found
+    return Found(mixture, "particles", found.modes)
+
+
+def _divergence(target: Target, components: Components, held: Tempered, seed: int) -> float:
+    """Both Kullback-Leibler divergences between mixture and target, added, in nats."""
+    upper = float((held.log_density - Mixture(components).log_density(held.point)).mean())
+    return upper - measure(target, components, "divergence", seed).elbo
+
+
+def _many_dimensions(target: Target, seed: int, spent: Spent) -> Found:
+    if target.dim > MATRIX_DIM:
+        return best_diagonal(target, seed, spent)
+    landscape = Landscape(target, seed, share(spent, _LANDSCAPE_SHARE))
+    landscape.explore()
+    peaks = landscape.modes()
+    if len(peaks) < 2:
+        return gaussian_from(target, _starts(target, peaks), seed, spent)._replace(modes=len(peaks))
+    # Full factors would take too much memory; the precisions' diagonals give the best diagonal Gaussians.
+    scale = [torch.linalg.inv(peak.tril).square().sum(0).rsqrt() for peak in peaks]
+    equal = torch.zeros(len(peaks), dtype=torch.float64)
+    mixture = Components(equal, torch.stack([peak.point for peak in peaks]), torch.stack(scale))
+    elbos = [measure(target, mixture.chosen(torch.tensor([index])), "modes", seed).elbo for index in range(len(peaks))]
+    mixture = mixture._replace(log_weight=torch.tensor(elbos, dtype=torch.float64).log_softmax(0))
+    return Found(mixture, PEAK, len(peaks))
