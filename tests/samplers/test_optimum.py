@@ -26,13 +26,16 @@ SHIFT = 1.5
 
 
 class _Nodes(NamedTuple):
-    """In place of time features: which grid points."""
+    """In place of time features: the fields of some grid points."""
 
-    first: int
-    last: int
+    gain: Tensor
+    offset: Tensor
+
+    def each(self) -> "list[_Nodes]":
+        return [_Nodes(*parts) for parts in zip(self.gain, self.offset, strict=True)]
 
     def between(self, first: int, last: int) -> "_Nodes":
-        return _Nodes(first, last)
+        return _Nodes(self.gain[first:last, None, None], self.offset[first:last, None, None])
 
 
 class LinearField(nn.Module):
@@ -43,11 +46,10 @@ class LinearField(nn.Module):
         self.gain, self.offset = gain, offset
 
     def features(self, times: Tensor) -> _Nodes:
-        return _Nodes(0, len(times))
+        return _Nodes(self.gain, self.offset)
 
     def forward(self, x: Tensor, score: Tensor, nodes: _Nodes) -> Tensor:
-        rows = slice(nodes.first, nodes.last)
-        return self.gain[rows, None, None] * x + self.offset[rows, None, None]
+        return nodes.gain * x + nodes.offset
 
 
 def uniform(method: Method, steps: int, sigma: float) -> OverdampedBridge:
