@@ -75,7 +75,8 @@ class Refresh(NamedTuple):
             constant = field.detach()
             gap = torch.addcmul(gap, pace.push, constant, value=-1.0)
             inert = (pace.push / pace.variance).detach() * (field - constant)
-        return euler_log_density(gap, torch.zeros_like(gap), inert, pace.variance.sqrt())
+        scale = pace.variance.sqrt()[:, 0]
+        return euler_log_density(gap, torch.zeros_like(scale), (), inert, scale)
 
     def _field(self, place: Place, v: Tensor) -> Tensor | None:
         """The control at states (x, v). It sees the guide that overdamped controls see: a constant of training."""
