@@ -5,7 +5,6 @@
 In either direction; the momentum it leaves is an argument of the control, the one it reaches is drawn.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -15,7 +14,7 @@ from .control import Control, TimeFeatures
 from .density import euler_log_density
 from .motion import Pace
 from .overdamped import Drift
-from .prior import Prior
+from .prior import Prior, Scorer
 
 __all__ = ["Place", "Refresh"]
 
@@ -45,7 +44,7 @@ class Refresh(NamedTuple):
 
     control: Control | None
     features: TimeFeatures | None
-    hint: Callable[[Tensor], Tensor]
+    hint: Scorer
     times: Tensor
     pull: Drift
     sign: float

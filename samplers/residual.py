@@ -56,7 +56,8 @@ class _Residual(torch.autograd.Function):
         after_2 = functional.silu(before_2)
         field, own_gate = torch.addmm(outlet_bias, after_2, outlet.mT).view(steps, batch, -1).split(dim, -1)
         ctx.save_for_backward(seen, score, hidden, outlet, before_1, after_1, before_2, after_2)
-        return (own_gate + gate).mul_(score).add_(field)
+        out: Tensor = (own_gate + gate).mul_(score).add_(field)
+        return out
 
     @staticmethod
     @once_differentiable

@@ -109,7 +109,7 @@ def test_langevin_steps_leave_the_target_invariant() -> None:
     moved = STEP.move_block(TARGET, u, 10, "tests/mala", 0, 0)
 
     def cdf(x: np.ndarray) -> np.ndarray:
-        return 0.4 * stats.norm.cdf(x, -1.5, 0.6) + 0.6 * stats.norm.cdf(x, 1.5, 0.6)
+        return np.asarray(0.4 * stats.norm.cdf(x, -1.5, 0.6) + 0.6 * stats.norm.cdf(x, 1.5, 0.6))
 
     assert 0.3 < moved.acceptance < 0.95
     assert float((moved.u - u).abs().mean()) > 0.2

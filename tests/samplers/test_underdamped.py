@@ -4,6 +4,7 @@ On short paths in two dimensions the change of variables from noise to path is a
 path follows from that of its noise without a formula of ours.
 """
 
+import inspect
 import math
 from collections.abc import Callable
 
@@ -84,7 +85,7 @@ def test_forward_densities_are_the_law_of_forward_paths(method: Method, integrat
 def test_backward_densities_are_the_law_of_backward_paths(method: Method, integrator: Integrator) -> None:
     bridge = moved(method, integrator, 0.3).requires_grad_(False)
     end, noise = draw(1, 1)[0], draw(1 + bridge.steps * bridge.step_rows, 2)
-    live = simulate_backward.__wrapped__
+    live = inspect.unwrap(simulate_backward)
 
     def from_end(e: Tensor) -> Tensor:
         state = live(bridge, TARGET, end, e).state
