@@ -7,8 +7,8 @@ from .settings import Method
 
 __all__ = ["SMC_METHODS", "Draws", "Polish"]
 
-SMC_METHODS = (Method.CMCD, Method.MCD, Method.ULA)
-"""Methods whose paths are meant to have the annealed densities as marginals: only those can be resampled on the way."""
+SMC_METHODS = (Method.CMCD, Method.MCD, Method.ULA, Method.CMCD_UD, Method.MCD_UD, Method.ULA_UD)
+"""Methods whose paths are meant to have the annealed densities as marginals: only those are resampled on the way."""
 
 _MOST_STEPS = 1000
 

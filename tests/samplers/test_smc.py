@@ -37,6 +37,7 @@ class NormalTail(AutogradTarget):
 
 TARGETS: dict[str, Callable[[], Target]] = {
     "far gaussian": lambda: Gaussian([1.0, -1.0], [0.2, 0.3]),
+    "near gaussian": lambda: Gaussian([1.2, -1.2], [0.8, 0.9]),
     "two modes": lambda: GaussianMixture([[-1.5, 0.0], [1.5, 0.5]], [[0.6, 0.6], [0.6, 0.6]], [0.4, 0.6]),
     "wall": NormalTail,
 }
@@ -61,12 +62,18 @@ def particles(bridge: Bridge, target: Target, index: int, size: int, looks: int 
 @pytest.mark.statistical
 @pytest.mark.parametrize(
     ("method", "name"),
-    [*((Method.CMCD, name) for name in TARGETS), *((method, "two modes") for method in SMC_METHODS[1:])],
+    [
+        *((Method.CMCD, name) for name in TARGETS if name != "near gaussian"),
+        *((method, "two modes") for method in (Method.MCD, Method.ULA)),
+        *((method, "near gaussian") for method in SMC_METHODS if method.underdamped),
+    ],
 )
 def test_the_mean_weight_of_a_block_is_unbiased_for_z(method: Method, name: str) -> None:
     """E[mean w] = Z and E[mean w f(x)] = Z E[f], block by block, resampled on the way in most of them."""
     target = TARGETS[name]()
-    bridge, ratios, moments, resampled = bridge_of(method, target.dim, networks=0.1), [], [], 0
+    # In eight steps an untrained bridge with a momentum has weights of k-hat 0.7, too heavy for a mean to be tested.
+    steps, networks = (24, 0.05) if method.underdamped else (8, 0.1)
+    bridge, ratios, moments, resampled = bridge_of(method, target.dim, steps, networks), [], [], 0
     for index in range(250):
         found = particles(bridge, target, index, 64)
         weight = (found.log_weight - (target.log_z or 0.0)).exp()
@@ -75,7 +82,7 @@ def test_the_mean_weight_of_a_block_is_unbiased_for_z(method: Method, name: str)
         resampled += bool(found.resampled)
     assert resampled > 80
     assert_mean_equals(ratios, 1.0)
-    expected = {"far gaussian": 1.0, "two modes": 0.3, "wall": NormalTail.mean}[name]
+    expected = {"far gaussian": 1.0, "near gaussian": 1.2, "two modes": 0.3, "wall": NormalTail.mean}[name]
     assert_mean_equals(moments, expected)
 
 
@@ -95,12 +102,13 @@ def test_resampling_pays_where_weights_degenerate_on_the_way() -> None:
     assert smc / plain < stats.f.ppf(FALSE_ALARM_RATE, count - 1, count - 1)
 
 
-def test_without_looks_the_paths_are_the_plain_ones() -> None:
-    target, bridge = TARGETS["two modes"](), bridge_of(Method.CMCD, 2, networks=0.3)
+@pytest.mark.parametrize("method", [Method.CMCD, Method.CMCD_UD])
+def test_without_looks_the_paths_are_the_plain_ones(method: Method) -> None:
+    target, bridge = TARGETS["two modes"](), bridge_of(method, 2, networks=0.3)
     found = particles(bridge, target, 3, 64, looks=1)
     x, log_weight = block(bridge, target, "smc", 0, 3, 64)
     assert found.resampled == ()
-    assert torch.equal(found.state, x)
+    assert torch.equal(found.state[:, :2], x)
     assert torch.allclose(found.log_weight, log_weight, atol=1e-5)
 
 
