@@ -134,8 +134,8 @@ def test_evaluations_are_counted_and_progress_ends() -> None:
     counted, told = CountedTarget(NARROW), list[float]()
     identity = Coordinates(torch.zeros(2), torch.ones(2))
     found = measure(Candidate(langevin(2), identity, None), counted, "tests", 0, 1000, Facts(), told.append)
-    # Two whole blocks forward, 512 paths back: eight transitions, nine points each, and the end again.
-    assert found.target_evaluations == counted.evaluations == 1024 * 9 + 512 * 10
+    # Two whole blocks forward, 512 paths back: eight transitions, nine points each.
+    assert found.target_evaluations == counted.evaluations == (1024 + 512) * 9
     assert told == [pytest.approx(k / 3) for k in (1, 2, 3)]
 
 

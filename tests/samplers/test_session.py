@@ -111,7 +111,7 @@ class _HalfLine(AutogradTarget):
         return torch.where(x[:, 0] > 0, -x[:, 0], -torch.inf)
 
 
-@pytest.mark.parametrize("loss", list(OBJECTIVES))
+@pytest.mark.parametrize("loss", [loss for loss in OBJECTIVES if loss is not Loss.FKL])  # no draws to learn from
 def test_lost_paths_have_weight_zero_and_are_counted(loss: Loss) -> None:
     report = train(_HalfLine(), settings(loss=loss)).report
     assert 0 < report.non_finite_paths < report.paths

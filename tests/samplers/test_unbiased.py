@@ -5,7 +5,7 @@ enough to normal for the false-alarm rate of tests/statistics.py.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -57,6 +57,8 @@ CASES = {
     ),
     "many-well": Case(lambda: ManyWell(5, 5, 4.0), scale=2.0, networks=0.01, steps=256, sigma=2.0),
 }
+# Backward it is 1 / w that must not be heavy: the target's tails have to cover the prior's.
+BACKWARD = {"gaussian": replace(CASES["gaussian"], scale=0.8), "two modes": replace(CASES["two modes"], scale=0.9)}
 
 
 def trained(bridge: Bridge, target: Target, method: Method) -> Bridge:
@@ -97,11 +99,11 @@ def test_weights_average_to_z(method: Method, name: str, random_networks: bool, 
 
 @pytest.mark.statistical
 @pytest.mark.parametrize("random_networks", [False, True], ids=["zero networks", "random networks"])
-@pytest.mark.parametrize("name", ["two modes"])
+@pytest.mark.parametrize("name", list(BACKWARD))
 @pytest.mark.parametrize("method", list(BUILDERS))
 def test_backward_paths_bound_log_z_from_above(method: Method, name: str, random_networks: bool) -> None:
     """Backward from exact draws, E[1 / w] = 1 / Z and the mean log weight is above log Z."""
-    case = CASES[name]
+    case = BACKWARD[name]
     target = case.target()
     bridge = case.bridge(method, random_networks)
     end = target.sample(PATHS, torch_generator("exact", 0))
