@@ -63,9 +63,6 @@ class MixturePrior(Prior):
         return torch.logsumexp(constants.double() - 0.5 * standard.square().sum(-1).double(), -1)
 
     def scorer(self) -> Scorer:
-        return self.anchor_scorer()
-
-    def anchor_scorer(self) -> Scorer:
         nothing = torch.zeros_like(self.anchor[0])
         return Scorer(nothing, nothing, self._anchor_score)
 

@@ -7,11 +7,9 @@ its centre m and controls u (forward) and v (backward),
   B_n: x_n     ~ N( m + c_n (x_{n+1} - m) + b_n^2 ( k_B G_{n+1}(x_{n+1}) + h_B H(x_{n+1}) + v_{n+1}(x_{n+1}) ), b_n^2 )
 
 The backward kernel uses beta_{n+1} and the time step of n. Which reference, drifts and controls is the algorithm's
-choice: `algorithms/` (the table is in samplers.md, section 1.0). Controls see a guide like G_n, but with the prior and
-the linear annealing that training starts from: constants, so that nothing flows back into what they see.
+choice: `algorithms/`. Controls see the points and a guide like G_n (`guide.py`).
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -19,6 +17,7 @@ from torch import Tensor
 
 from .bridge import Bridge, Chain, Evaluate, Increments
 from .control import Control
+from .guide import Guide
 from .linear import Known, LinearKernels
 from .path import Node, Path
 from .prior import Prior, Scorer
@@ -81,6 +80,7 @@ class OverdampedBridge(Bridge):
         self.dim = self.state_dim = prior.dim
         self.steps, self.start_rows, self.step_rows = annealing.raw_increments.shape[0], prior.rows, 1
         self.register_buffer("times", torch.linspace(0.0, 1.0, self.steps + 1), persistent=False)
+        self.guide = Guide(prior, self.steps, from_prior=dynamics.from_prior)
 
     def start(self, noise: Tensor) -> Tensor:
         return self.prior.sample(noise)
@@ -131,36 +131,24 @@ class OverdampedBridge(Bridge):
 
     def _chain(self, kernels: LinearKernels, control: Control | None, offset: int, sign: float) -> Chain:
         """Kernels that start from grid point n + offset, with sign times the control."""
-        steps, hint, scorer, times = kernels.steps(), self._hint(), self.prior.scorer(), self.times.tolist()
+        steps, scorer, beta = kernels.steps(), self.prior.scorer(), self.guide.beta.tolist()
         features = [] if control is None else control.features(self.times).each()
 
         def transition(n: int, node: Node, noise: Tensor, evaluate: Evaluate) -> Node:
             at, known, field = n + offset, _known(scorer, node.state, node.score), None
             if control is not None:
-                field = control(known.x, hint(known, times[at]), features[at])
+                field = control(known.x, self.guide(*known, beta[at]), features[at])
                 field = field if sign == 1.0 else -field
             return evaluate(steps.draw(n, known, field, noise[0]))
 
         return transition
-
-    def _hint(self) -> Callable[[Known, Tensor | float], Tensor]:
-        """(known, time) -> what controls see: linear annealing from the prior as it was at first, a constant."""
-        if not self._dynamics.from_prior:
-            return lambda known, times: known.score * times
-        offset, slope, _ = self.prior.anchor_scorer()
-
-        def hint(known: Known, times: Tensor | float) -> Tensor:
-            prior = torch.addcmul(offset, known.x, slope)
-            return torch.lerp(prior if known.rest is None else prior + known.rest, known.score, times)
-
-        return hint
 
     def _fields(self, known: Known, first: int, last: int) -> tuple[Tensor | None, Tensor | None]:
         """u at the earlier and v at the later points of transitions first, ..., last - 1."""
         forward, backward = self.forward_control, self.backward_control
         if forward is None and backward is None:
             return None, None
-        x, hint = known.x, self._hint()(known, self.times[first : last + 1, None, None])
+        x, hint = known.x, self.guide(*known, self.guide.beta[first : last + 1, None, None])
         if self.mirrored and forward is not None:
             u = forward(x, hint, forward.features(self.times).between(first, last + 1))
             return u[:-1], -u[1:]

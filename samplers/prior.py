@@ -56,10 +56,6 @@ class Prior(nn.Module, ABC):
         """The gradient of the log density; what does not depend on the point is computed once, here."""
 
     @abstractmethod
-    def anchor_scorer(self) -> Scorer:
-        """The same for the prior as it was before training: no parameter of it is live. It has the same rest."""
-
-    @abstractmethod
     def centre(self) -> Tensor:
         """Mean, `(dim,)`."""
 
@@ -82,7 +78,6 @@ class DiagonalPrior(Prior):
     def __init__(self, dim: int, scale: float = 1.0, *, learned: bool = True) -> None:
         super().__init__()
         self.dim = dim
-        self._anchor_precision = scale**-2.0
         self.mean = nn.Parameter(torch.zeros(dim), requires_grad=learned)
         self.log_scale = nn.Parameter(torch.full((dim,), math.log(scale)), requires_grad=learned)
 
@@ -95,10 +90,6 @@ class DiagonalPrior(Prior):
     def scorer(self) -> Scorer:
         precision = (-2.0 * self.log_scale).exp()
         return Scorer(self.mean * precision, -precision)
-
-    def anchor_scorer(self) -> Scorer:
-        slope = torch.full_like(self.mean, -self._anchor_precision, requires_grad=False)
-        return Scorer(torch.zeros_like(slope), slope)
 
     def centre(self) -> Tensor:
         return self.mean

@@ -5,6 +5,7 @@
 In either direction; the momentum it leaves is an argument of the control, the one it reaches is drawn.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -12,9 +13,10 @@ from torch import Tensor
 
 from .control import Control, TimeFeatures
 from .density import euler_log_density
+from .guide import Guide
 from .motion import Pace
 from .overdamped import Drift
-from .prior import Prior, Scorer
+from .prior import Prior
 
 __all__ = ["Place", "Refresh"]
 
@@ -44,17 +46,20 @@ class Refresh(NamedTuple):
 
     control: Control | None
     features: TimeFeatures | None
-    hint: Scorer
-    times: Tensor
+    guide: Guide
+    rest: Callable[[Tensor], Tensor] | None
+    """The rest of the prior's score, which the guide needs."""
     pull: Drift
     sign: float
     """The control counts this many times."""
 
     @classmethod
-    def of(cls, control: Control | None, prior: Prior, times: Tensor, pull: Drift, sign: float = 1.0) -> "Refresh":
+    def of(
+        cls, control: Control | None, guide: Guide, prior: Prior, times: Tensor, pull: Drift, sign: float = 1.0
+    ) -> "Refresh":
         """O steps on a grid of times, `(steps + 1,)`."""
         features = None if control is None else control.features(times)
-        return cls(control, features, prior.anchor_scorer(), times, pull, sign)
+        return cls(control, features, guide, prior.scorer().rest, pull, sign)
 
     def sample(self, pace: Pace, place: Place, v: Tensor, noise: Tensor) -> Tensor:
         """The momentum that standard normal `noise` leads to from v."""
@@ -78,11 +83,12 @@ class Refresh(NamedTuple):
         return euler_log_density(gap, torch.zeros_like(scale), (), inert, scale)
 
     def _field(self, place: Place, v: Tensor) -> Tensor | None:
-        """The control at states (x, v). It sees the guide that overdamped controls see: a constant of training."""
+        """The control at states (x, v)."""
         if self.control is None or self.features is None:
             return None
         at = (place.rows, None)
         features = TimeFeatures(self.features.shift[at], self.features.gate[at])
-        guide = torch.lerp(self.hint(place.x), place.score, self.times[place.rows, None, None])
+        rest, beta = None if self.rest is None else self.rest(place.x), self.guide.beta[place.rows, None, None]
+        guide = self.guide(place.x, place.score, rest, beta)
         field: Tensor = self.control(torch.cat([place.x, v], -1), guide, features)
         return self.sign * field

@@ -23,6 +23,7 @@ from .draws import Draws
 from .evaluate import BLOCK_SIZE, block
 from .measure import Candidate, measure
 from .optimise import load_bridge
+from .overdamped import OverdampedBridge
 from .polish import Langevin, step_scale, tune
 from .prepare import new_baseline, new_bridge
 from .report import Facts, PolishReport, Report, Served
@@ -163,8 +164,20 @@ class Sampler:
             raise ValueError(f"{path.name} lacks or garbles a part of its record: {error}") from error
         build = new_baseline if report.served is Served.BASELINE else new_bridge
         bridge = build(target.dim, settings, components)
+        if record["format"] == 1:
+            tensors = _with_guide(tensors, bridge)
         load_bridge(bridge, tensors)
         return cls(target, coordinates, components, bridge.requires_grad_(False), settings, report)
+
+
+def _with_guide(tensors: dict[str, Tensor], bridge: Bridge) -> dict[str, Tensor]:
+    """Format 1 stored no guide: its controls saw the learned prior and annealing."""
+    assert isinstance(bridge, OverdampedBridge)
+    bridge.load_state_dict(
+        {k.removeprefix("bridge."): v for k, v in tensors.items() if k.startswith("bridge.")}, strict=False
+    )
+    bridge.guide.follow(bridge.prior.scorer(), bridge.annealing())
+    return tensors | {f"bridge.guide.{name}": value for name, value in bridge.guide.state_dict().items()}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

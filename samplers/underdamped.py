@@ -31,6 +31,7 @@ from torch import Tensor
 
 from .bridge import Bridge, Chain, Evaluate, Increments
 from .control import Control
+from .guide import Guide
 from .kernel import GaussianKernel
 from .motion import Motion, Pace
 from .overdamped import Drift
@@ -105,6 +106,7 @@ class UnderdampedBridge(Bridge):
         self.dim, self.state_dim, self.steps = prior.dim, 2 * prior.dim, annealing.raw_increments.shape[0]
         self.start_rows, self.step_rows = prior.rows + 1, splitting.refreshes
         self.register_buffer("times", torch.linspace(0.0, 1.0, self.steps + 1), persistent=False)
+        self.guide = Guide(prior, self.steps)
 
     def start(self, noise: Tensor) -> Tensor:
         return torch.cat([self.prior.sample(noise[:-1]), noise[-1]], -1)
@@ -184,12 +186,12 @@ class UnderdampedBridge(Bridge):
         return _Scene(pace, 0.5 * (beta[:-1] + beta[1:])[:, None], self.prior.scorer(), self._kinetics.force)
 
     def _ahead(self) -> Refresh:
-        return Refresh.of(self.forward_control, self.prior, self.times, self._kinetics.pull)
+        return Refresh.of(self.forward_control, self.guide, self.prior, self.times, self._kinetics.pull)
 
     def _back(self) -> Refresh:
         if self.mirrored:
-            return Refresh.of(self.forward_control, self.prior, self.times, Drift(0.0, 0.0), sign=-1.0)
-        return Refresh.of(self.backward_control, self.prior, self.times, Drift(0.0, 0.0))
+            return Refresh.of(self.forward_control, self.guide, self.prior, self.times, Drift(0.0, 0.0), sign=-1.0)
+        return Refresh.of(self.backward_control, self.guide, self.prior, self.times, Drift(0.0, 0.0))
 
     def _split(self, state: Tensor) -> tuple[Tensor, Tensor]:
         return state[..., : self.dim], state[..., self.dim :]
