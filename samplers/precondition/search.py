@@ -4,8 +4,8 @@
 2. Each starts a Gaussian; what is left of them, one a mode, is a mixture (local.py).
 3. Particles are tempered from that mixture, widened, to the target (tempering.py). Climbs from them look for modes
    that the landscape missed: if there are any, step 2 is done again.
-4. One mode that a Gaussian fits badly gets a small mixture, started by expectation maximisation on half of the
-   particles and finished by variational inference (newton.py).
+4. One mode that a Gaussian fits badly gets a mixture, grown where particles of the target show that it lacks mass
+   (boost.py), as long as that brings it much nearer.
 
 Candidates are compared by the sum of both Kullback-Leibler divergences, E_target[log gamma - log q] - E_q[log gamma -
 log q]: log Z drops out, mass that q lacks makes the first term large (on particles that were not used for fitting),
@@ -21,12 +21,12 @@ from gephyra.targets.base import Target
 
 from ..components import Components, Mixture
 from .baseline import measure
+from .boost import boosted
 from .curvature import Peak
 from .found import FULL_DIM, MATRIX_DIM, Found, Spent, share
 from .gaussian import best_diagonal, gaussian_from
 from .landscape import Landscape
 from .local import PEAK, Fitted, Starts, fit_modes, origin
-from .mixture_fit import fit_mixture
 from .newton import newton_fit_mixture
 from .tempering import Tempered, temper
 
@@ -40,7 +40,10 @@ _FITS_ESS, _FITS_K_HAT = 0.5, 0.7
 # A Gaussian this many nats from the target, both divergences together, is near enough for any bridge. A mixture makes
 # every step of a bridge dearer; it has to be much nearer to pay.
 _NEAR, _GAIN = 1.25, 0.85
-_SMALL_MIXTURE = 8
+# So near, a mixture need not grow any more.
+_VERY_NEAR = 0.25
+# Components that a mixture grows by, and has at most: a number, or that many coordinates of all its means.
+_GROWTH, _MOST, _MOST_COORDINATES = 8, 32, 600
 
 
 def annealed(target: Target, seed: int, spent: Spent) -> Found:
@@ -104,17 +107,27 @@ def _checked(target: Target, landscape: Landscape, fitted: Fitted, seed: int, sp
 
 
 def _refined(target: Target, found: Found, particles: Tempered, seed: int, spent: Spent) -> Found:
-    """A small mixture instead of the Gaussian, where it is much nearer to the target."""
-    half = len(particles.point) // 2
-    fitting, held = particles.point[:half], Tempered(particles.point[half:], particles.log_density[half:], 0.0, 0)
-    far = _divergence(target, found.components, held, seed)
-    start = fit_mixture(fitting, _SMALL_MIXTURE, seed) if far > _NEAR and spent() < 1.0 else None
-    if start is None:
-        return found
-    mixture = newton_fit_mixture(target, start, seed, spent)
-    if not _divergence(target, mixture, held, seed) < _GAIN * far:
-        return found
-    return Found(mixture, "particles", found.modes)
+    """A mixture instead of the Gaussian, where it is much nearer to the target."""
+    most = max(_GROWTH, min(_MOST, _MOST_COORDINATES // target.dim))
+    near = _NEAR
+    for turn in range(1, most // _GROWTH + 1):
+        # Half of the particles say where mass is lacking, the others judge.
+        leading, judging = particles.halves()
+        far = _divergence(target, found.components, judging, seed)
+        if far < near or spent() >= 1.0:
+            break
+        start = boosted(found.components, leading, turn * _GROWTH - len(found.components.mean))
+        mixture = newton_fit_mixture(target, start, seed, spent)
+        if not _divergence(target, mixture, judging, seed) < _GAIN * far:
+            break
+        found, near = Found(mixture, "particles", found.modes), _VERY_NEAR
+        if turn == most // _GROWTH:
+            break
+        following = temper(target, mixture.widened(_WIDENED), seed, spent, turn=turn)
+        if following is None:
+            break
+        particles = following
+    return found
 
 
 def _divergence(target: Target, components: Components, held: Tempered, seed: int) -> float:

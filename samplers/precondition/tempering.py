@@ -48,6 +48,14 @@ class Tempered(NamedTuple):
     log_z: float
     temperatures: int
 
+    def halves(self) -> tuple["Tempered", "Tempered"]:
+        """Every other particle, and the rest."""
+        first, second = slice(0, None, 2), slice(1, None, 2)
+        return (
+            self._replace(point=self.point[first], log_density=self.log_density[first]),
+            self._replace(point=self.point[second], log_density=self.log_density[second]),
+        )
+
 
 class _Cloud(NamedTuple):
     """Particles with both densities and scores."""
@@ -72,7 +80,13 @@ class _Cloud(NamedTuple):
 
 
 def temper(
-    target: Target, start: Components, seed: int, spent: Callable[[], float] = lambda: 0.0, particles: int = PARTICLES
+    target: Target,
+    start: Components,
+    seed: int,
+    spent: Callable[[], float] = lambda: 0.0,
+    *,
+    turn: int = 0,
+    particles: int = PARTICLES,
 ) -> Tempered | None:
     """Run from `start` to `target`; None where it was stopped, or no particle of the start has a finite density.
 
@@ -81,10 +95,11 @@ def temper(
         start: Where the particles come from; wider than the target.
         seed: Seed of the noise.
         spent: Asked before every move; at 1 or more the run ends.
+        turn: Which of several runs of one search this is; each has noise of its own.
         particles: Their number.
     """
-    uniform = keyed_generator("precondition/temper/uniform", seed)
-    noise = normal_noise((particles, target.dim), "precondition/temper/start", seed, 0)
+    uniform = keyed_generator("precondition/temper/uniform", seed, turn)
+    noise = normal_noise((particles, target.dim), "precondition/temper/start", seed, turn)
     density = Mixture(start)
     cloud = _cloud(target, density, start.sample(noise, torch.from_numpy(uniform.random(particles))))
     beta, log_z, step, moves = 0.0, 0.0, 0.5, 0
@@ -102,7 +117,9 @@ def temper(
         for _ in range(_MOVES if beta < 1.0 else _LAST_MOVES):
             if spent() >= 1.0:
                 return None
-            momentum = normal_noise((particles, target.dim), "precondition/temper/momentum", seed, moves).double()
+            momentum = normal_noise(
+                (particles, target.dim), f"precondition/temper/momentum/{turn}", seed, moves
+            ).double()
             draws = torch.from_numpy(uniform.random((2, particles)))
             cloud, accepted = _hamiltonian(target, density, cloud, beta, _Move(frame, step, momentum, draws))
             step = min(_LONGEST_STEP, step * math.exp(accepted - _ACCEPTANCE))

@@ -10,14 +10,14 @@ from gephyra.samplers.components import Components
 from gephyra.samplers.counted import CountedTarget
 from gephyra.samplers.precondition.ascent import climb
 from gephyra.samplers.precondition.baseline import measure
+from gephyra.samplers.precondition.boost import boosted
 from gephyra.samplers.precondition.curvature import hessian, peak_at
 from gephyra.samplers.precondition.found import FULL_DIM
 from gephyra.samplers.precondition.gaussian import best_gaussian
 from gephyra.samplers.precondition.landscape import Landscape, merge_without_barrier
-from gephyra.samplers.precondition.mixture_fit import fit_mixture
 from gephyra.samplers.precondition.newton import newton_fit, newton_fit_mixture
 from gephyra.samplers.precondition.search import auto
-from gephyra.samplers.precondition.tempering import temper
+from gephyra.samplers.precondition.tempering import Tempered, temper
 from gephyra.samplers.random import normal_noise
 from gephyra.targets.base import AutogradTarget
 from gephyra.targets.gaussian import Gaussian, GaussianMixture
@@ -127,9 +127,7 @@ def test_a_mixture_of_variational_inference_beats_its_gaussian() -> None:
     gaussian = best_gaussian(target, 0, lambda: 0.0).components
     particles = temper(target, gaussian.widened(1.5), 0)
     assert particles is not None
-    start = fit_mixture(particles.point, 4, 0)
-    assert start is not None
-    mixture = newton_fit_mixture(target, start, 0)
+    mixture = newton_fit_mixture(target, boosted(gaussian, particles, 3), 0)
     assert target.log_z is not None
     low, high = (measure(target, fit, "test", 0).elbo for fit in (gaussian, mixture))
     # The gap of the Gaussian is 0.45.
@@ -151,18 +149,15 @@ def test_particles_without_time_or_density_are_none() -> None:
     assert temper(Gaussian([0.0], [1.0]), _one(1), 0, lambda: 1.0) is None
 
 
-def test_expectation_maximisation_finds_two_clusters() -> None:
-    noise = normal_noise((1000, 2), "test", 1, 0).double()
-    x = torch.cat([noise[:700] * 0.5 - 5.0, noise[700:] + 5.0])
-    mixture = fit_mixture(x, 2, 1)
-    assert mixture is not None
-    order = mixture.mean[:, 0].argsort()
-    assert torch.allclose(mixture.log_weight.exp()[order], torch.tensor([0.7, 0.3]).double(), atol=0.01)
-    assert torch.allclose(mixture.mean[order], torch.tensor([[-5.0, -5.0], [5.0, 5.0]]).double(), atol=0.3)
-
-
-def test_too_few_particles_make_no_mixture() -> None:
-    assert fit_mixture(STARTS[:5], 2, 0) is None
+def test_a_mixture_grows_where_it_lacks_mass() -> None:
+    noise = normal_noise((500, 2), "test", 1, 0).double()
+    point = torch.cat([noise, noise[:50] + 8.0])
+    target = GaussianMixture([[0.0, 0.0], [8.0, 8.0]], 1.0, [0.9, 0.1])
+    grown = boosted(_one(2), Tempered(point, target.log_density(point), 0.0, 1), 1)
+    assert grown.log_weight.exp() == pytest.approx([0.5, 0.5])
+    assert float((grown.mean[1] - 8.0).norm()) < 4.0
+    fitted = newton_fit_mixture(target, grown, 0)
+    assert measure(target, fitted, "test", 0).elbo == pytest.approx(0.0, abs=1e-3)
 
 
 @pytest.mark.statistical
