@@ -5,7 +5,7 @@ For a kernel N(y; base + s^2 D, s^2) with a linear drift D = k + sum_i a_i t_i +
     log density = -|e|^2 / 2 - sum log s - (dim / 2) log 2 pi,   e = gap / s - s D.
 
 k, a_i and s depend on the transition and the coordinate alone, the terms t_i are arrays on the path. A loss needs the
-density twice, live in everything and with the field held constant (`losses.py`): equal values, so that one pass computes
+density twice, live in everything and with the field held constant (`losses.py`): equal values, so one pass computes
 both. Gradients of coefficients are sums over the batch, taken without ever forming those of D at every point.
 """
 
@@ -46,7 +46,7 @@ def euler_log_density(
         scale: Standard deviation s, `m x dim`.
     """
     flat = [part for term in terms for part in term]
-    live, shared = _EulerLogDensity.apply(gap, constant, field, scale, *flat)
+    live, shared = _EulerLogDensity.apply(gap, constant, field, scale, *flat)  # type: ignore[no-untyped-call]
     return live, shared
 
 
