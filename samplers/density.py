@@ -59,7 +59,7 @@ class _EulerLogDensity(torch.autograd.Function):
         for coefficient, value in zip(flat[::2], flat[1::2], strict=True):
             drift = torch.addcmul(drift, coefficient[:, None], value)
         if field is not None:
-            drift = drift + field
+            drift = drift.add_(field) if flat else drift + field
         error = (gap * scale.reciprocal()[:, None]).addcmul_(drift, scale[:, None], value=-1.0)
         ctx.save_for_backward(error, drift, scale, *flat)
         normaliser = scale.double().log().sum(-1, keepdim=True) + scale.shape[-1] * _HALF_LOG_TWO_PI
