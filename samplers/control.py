@@ -93,7 +93,7 @@ class Control(nn.Module):
         shift, layers = features.shift, self._layers()
         # At one time the shift is a bias like any other: free.
         inlet = functional.linear(seen, layers.inlet, shift if shift.ndim == 1 else None)
-        inlet = inlet if shift.ndim == 1 else inlet + shift
+        inlet = inlet if shift.ndim == 1 else inlet.add_(shift)
         # Nobody else holds what the layers return, but autograd may.
         constant = not torch.is_grad_enabled()
         hidden = functional.linear(functional.silu(inlet, inplace=constant), layers.hidden, layers.hidden_bias)

@@ -5,8 +5,8 @@ For a kernel N(y; base + s^2 D, s^2) with a linear drift D = k + sum_i a_i t_i +
     log density = -|e|^2 / 2 - sum log s - (dim / 2) log 2 pi,   e = gap / s - s D.
 
 k, a_i and s depend on the transition and the coordinate alone, the terms t_i are arrays on the path. A loss needs the
-density twice, live in everything and with the field held constant (`losses.py`): equal values, so that one pass
-computes both. Gradients of coefficients are sums over the batch, taken without ever forming those of D at every point.
+density twice, live in everything and with the field held constant (`losses.py`): equal values, so one pass computes
+both. Gradients of coefficients are sums over the batch, taken without ever forming those of D at every point.
 """
 
 import math
@@ -59,7 +59,7 @@ class _EulerLogDensity(torch.autograd.Function):
         for coefficient, value in zip(flat[::2], flat[1::2], strict=True):
             drift = torch.addcmul(drift, coefficient[:, None], value)
         if field is not None:
-            drift = drift + field
+            drift = drift.add_(field) if flat else drift + field
         error = (gap * scale.reciprocal()[:, None]).addcmul_(drift, scale[:, None], value=-1.0)
         ctx.save_for_backward(error, drift, scale, *flat)
         normaliser = scale.double().log().sum(-1, keepdim=True) + scale.shape[-1] * _HALF_LOG_TWO_PI

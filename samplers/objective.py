@@ -71,7 +71,9 @@ def descend(bridge: Bridge, path: Path, loss: DetachedLoss) -> PathWeights:
     weights = path_weights(bridge, path)
     finite = weights.log_weight.isfinite()
     if int(finite.sum()) >= _LEAST_PATHS:
-        coefficients, kept = loss(weights.select(finite)), path.select(finite)
+        # A selection copies the path; it is seldom needed.
+        kept = path if bool(finite.all()) else path.select(finite)
+        coefficients = loss(weights.select(finite))
         _backward([coefficients.start @ bridge.start_log_density(kept.state[0])])
         for first, last in chunks:
             _backward(_inner(coefficients, bridge.increments(kept, first, last), slice(first, last)))

@@ -2,8 +2,8 @@
 
     h1 = silu(inlet z + shift),  h2 = silu(hidden h1 + b),  (f, g) = outlet h2 + c,  u = f + (gate + g) score
 
-Training differentiates this at every point of every path, in the parameters only. Autograd's way takes 8.4 ms for
-8192 points of 26 dimensions at width 64 (one core), this one 5.8; the matrix products alone take 3.7.
+Training differentiates this at every point of every path, in the parameters only. Autograd's way took 8.4 ms for 8192
+points of 26 dimensions at width 64 (one core), this one 6.8; the bare matrix products took 3.7.
 """
 
 from typing import Any, NamedTuple

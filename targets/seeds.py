@@ -80,9 +80,8 @@ class Seeds(Target):
         linear = self._linear.like(x)
         quadratic = torch.addmv(halves[:, 0] + rate[:, 0], softplus(logit, threshold=_EXACT), self._seeds.like(x))
         log_density = torch.addmv(quadratic, x, linear, beta=-1.0) + self._constant
-        score = torch.addmm(linear, logit.sigmoid(), self._counted_design.like(x), alpha=-1.0)
         pull = torch.cat([root * standard, halves[:, 1:] + rate], -1)
-        return log_density, score - pull
+        return log_density, linear - torch.addmm(pull, logit.sigmoid(), self._counted_design.like(x))
 
     def _constrain(self, x: Tensor) -> dict[str, Tensor]:
         names = ("a_0", "a_1", "a_12", "a_2")

@@ -65,7 +65,8 @@ class AsyncSamplerHandle(SamplerFacts):
             sites: Whether to bring the model's own sites along.
             resample: Resample on the server, within blocks of fixed size: all draws of a block then have the block's
                 mean weight. `Draws.resample` resamples what came as a whole instead.
-            smc: Resample along the paths too, where their weights degenerate: for `cmcd`, `mcd` and `ula`.
+            smc: Resample along the paths too, where their weights degenerate: for `cmcd`, `mcd`, `ula` and
+                their underdamped kin.
             polish: Metropolis steps, which leave the target invariant: `none`, `imh` (an independence chain along the
                 block in place of resampling), `mala` (Langevin steps from each draw, which keeps its weight) or
                 `imh-mala` (the one, then the other).
