@@ -18,7 +18,7 @@ from .noise import NoiseSource
 from .objective import Gradient, Objective
 from .settings import Learn, TrainingSettings
 
-__all__ = ["Optimiser", "load_bridge"]
+__all__ = ["Optimiser", "load_bridge", "part_of"]
 
 _CLIP_NORM = 1.0
 # The cosine ends here, as a share of the peak: the last steps still average over noise.
@@ -85,9 +85,9 @@ class Optimiser:
         Raises ValueError for tensors of another bridge.
         """
         load_bridge(self.bridge, tensors)
-        self._adam.restore(_part(tensors, "adam"))
-        self._objective.load_state_dict(_part(tensors, "objective"))
-        self._objective.restore(_part(tensors, "memory"), target)
+        self._adam.restore(part_of(tensors, "adam"))
+        self._objective.load_state_dict(part_of(tensors, "objective"))
+        self._objective.restore(part_of(tensors, "memory"), target)
         if self._average is not None:
             self._average = tensors["average.flat"].clone()
         self.step = step
@@ -134,7 +134,8 @@ def _gradient_of(parameter: nn.Parameter) -> Tensor:
     return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
 
 
-def _part(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
+def part_of(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
+    """The tensors named `part.*`, without that prefix."""
     prefix = f"{part}."
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
@@ -142,7 +143,7 @@ def _part(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
 def load_bridge(bridge: Bridge, tensors: dict[str, Tensor]) -> None:
     """Load the tensors named `bridge.*`. Raises ValueError where they are not exactly those of this bridge."""
     try:
-        bridge.load_state_dict(_part(tensors, "bridge"))
+        bridge.load_state_dict(part_of(tensors, "bridge"))
     except RuntimeError as error:
         raise ValueError(f"the stored parameters do not fit this bridge: {error}") from error
 

@@ -22,7 +22,7 @@ from .drawing import Drawn, draw_block
 from .draws import Draws
 from .evaluate import BLOCK_SIZE, block
 from .measure import Candidate, measure
-from .optimise import load_bridge
+from .optimise import load_bridge, part_of
 from .overdamped import OverdampedBridge
 from .polish import Langevin, step_scale, tune
 from .prepare import new_baseline, new_bridge
@@ -173,9 +173,7 @@ class Sampler:
 def _with_guide(tensors: dict[str, Tensor], bridge: Bridge) -> dict[str, Tensor]:
     """Format 1 stored no guide: its controls saw the learned prior and annealing."""
     assert isinstance(bridge, OverdampedBridge)
-    bridge.load_state_dict(
-        {k.removeprefix("bridge."): v for k, v in tensors.items() if k.startswith("bridge.")}, strict=False
-    )
+    bridge.load_state_dict(part_of(tensors, "bridge"), strict=False)
     bridge.guide.follow(bridge.prior.scorer(), bridge.annealing())
     return tensors | {f"bridge.guide.{name}": value for name, value in bridge.guide.state_dict().items()}
 

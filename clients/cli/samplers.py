@@ -42,9 +42,7 @@ def draw(
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write, .nc or .npz.")] = Path("draws.nc"),
     resample: Annotated[int, typer.Option(help="Resample to this many draws of equal weight; 0 keeps weights.")] = 0,
     sites: Annotated[bool, typer.Option(help="Bring the model's own sites along.")] = True,
-    smc: Annotated[
-        bool, typer.Option("--smc", help="Resample along the paths (cmcd, mcd, ula and their -ud).")
-    ] = False,
+    smc: Annotated[bool, typer.Option("--smc", help="Resample along paths (cmcd, mcd, ula, -ud).")] = False,
     polish: Annotated[str | None, typer.Option(help=f"Metropolis steps on draws: {', '.join(POLISHES)}.")] = None,
     polish_steps: Annotated[int | None, typer.Option(help="MALA steps; 10 if not given.")] = None,
     server: Server = None,

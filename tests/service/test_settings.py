@@ -107,7 +107,7 @@ ENUMS: list[tuple[str, Any, type[StrEnum], Mapping[str, int]]] = [
 ]
 
 
-@pytest.mark.parametrize(("prefix", "wire", "ours", "clients"), ENUMS, ids=lambda value: str(value))
+@pytest.mark.parametrize(("prefix", "wire", "ours", "clients"), ENUMS, ids=[row[0] for row in ENUMS])
 def test_client_wire_and_settings_have_the_same_words(
     prefix: str, wire: Any, ours: type[StrEnum], clients: Mapping[str, int]
 ) -> None:
