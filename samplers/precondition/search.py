@@ -36,7 +36,7 @@ _LANDSCAPE_SHARE, _LOCAL_SHARE, _TEMPER_SHARE = 0.35, 0.6, 0.8
 _WIDENED = 1.5
 _CHECKING_CLIMBS = 128
 # Above this effective sample size, and below this k-hat, there is nothing to gain from particles.
-_FITS_ESS, _FITS_K_HAT = 0.5, 0.7
+_FITS_ESS, _FITS_K_HAT, _EQUAL_ESS = 0.5, 0.7, 0.99
 # A Gaussian this many nats from the target, both divergences together, is near enough for any bridge; less in few
 # dimensions, where a mixture is cheap. It makes every step of a bridge dearer, and has to be much nearer to pay.
 _NEAR, _NEAR_A_COORDINATE, _GAIN = 1.25, 0.04, 0.85
@@ -92,7 +92,11 @@ def _found(fitted: Fitted) -> Found:
 
 def _fits(target: Target, components: Components, seed: int) -> bool:
     estimates = measure(target, components, "fits", seed).estimates
-    return estimates is not None and estimates.ess_fraction > _FITS_ESS and not estimates.k_hat > _FITS_K_HAT
+    if estimates is None:
+        return False
+    # Of weights that are all but equal the largest may still have a tail, which does not matter.
+    settled = not estimates.k_hat > _FITS_K_HAT or estimates.ess_fraction > _EQUAL_ESS
+    return estimates.ess_fraction > _FITS_ESS and settled
 
 
 def _checked(target: Target, landscape: Landscape, fitted: Fitted, seed: int, spent: Spent) -> Found:
