@@ -36,12 +36,12 @@ _LANDSCAPE_SHARE, _LOCAL_SHARE, _TEMPER_SHARE = 0.35, 0.6, 0.8
 _WIDENED = 1.5
 _CHECKING_CLIMBS = 128
 # Above this effective sample size, and below this k-hat, there is nothing to gain from particles.
-_FITS_ESS, _FITS_K_HAT = 0.5, 0.7
-# A Gaussian this many nats from the target, both divergences together, is near enough for any bridge. A mixture makes
-# every step of a bridge dearer; it has to be much nearer to pay.
-_NEAR, _GAIN = 1.25, 0.85
-# So near, a mixture need not grow any more.
-_VERY_NEAR = 0.25
+_FITS_ESS, _FITS_K_HAT, _EQUAL_ESS = 0.5, 0.7, 0.99
+# A Gaussian this many nats from the target, both divergences together, is near enough for any bridge; less in few
+# dimensions, where a mixture is cheap. It makes every step of a bridge dearer, and has to be much nearer to pay.
+_NEAR, _NEAR_A_COORDINATE, _GAIN = 1.25, 0.04, 0.85
+# So near, a mixture need not grow any more. Particles start from the mixture: what it lacks, they see a part of.
+_VERY_NEAR = 0.1
 # Components that a mixture grows by, and has at most: a number, or that many coordinates of all its means.
 _GROWTH, _MOST, _MOST_COORDINATES = 8, 32, 600
 
@@ -92,7 +92,11 @@ def _found(fitted: Fitted) -> Found:
 
 def _fits(target: Target, components: Components, seed: int) -> bool:
     estimates = measure(target, components, "fits", seed).estimates
-    return estimates is not None and estimates.ess_fraction > _FITS_ESS and not estimates.k_hat > _FITS_K_HAT
+    if estimates is None:
+        return False
+    # Of weights that are all but equal the largest may still have a tail, which does not matter.
+    settled = not estimates.k_hat > _FITS_K_HAT or estimates.ess_fraction > _EQUAL_ESS
+    return estimates.ess_fraction > _FITS_ESS and settled
 
 
 def _checked(target: Target, landscape: Landscape, fitted: Fitted, seed: int, spent: Spent) -> Found:
@@ -109,7 +113,7 @@ def _checked(target: Target, landscape: Landscape, fitted: Fitted, seed: int, sp
 def _refined(target: Target, found: Found, particles: Tempered, seed: int, spent: Spent) -> Found:
     """A mixture instead of the Gaussian, where it is much nearer to the target."""
     most = max(_GROWTH, min(_MOST, _MOST_COORDINATES // target.dim))
-    near = _NEAR
+    near = min(_NEAR, _NEAR_A_COORDINATE * target.dim)
     for turn in range(1, most // _GROWTH + 1):
         # Half of the particles say where mass is lacking, the others judge.
         leading, judging = particles.halves()
@@ -120,7 +124,7 @@ def _refined(target: Target, found: Found, particles: Tempered, seed: int, spent
         mixture = newton_fit_mixture(target, start, seed, spent)
         if not _divergence(target, mixture, judging, seed) < _GAIN * far:
             break
-        found, near = Found(mixture, "particles", found.modes), _VERY_NEAR
+        found, near = Found(mixture, "particles", found.modes), min(near, _VERY_NEAR)
         if turn == most // _GROWTH:
             break
         following = temper(target, mixture.widened(_WIDENED), seed, spent, turn=turn)
