@@ -8,6 +8,8 @@ from .report import EuboSource, Report, Served
 __all__ = ["diagnose", "sides_disagree"]
 
 _ESS_LIMIT = 0.05
+# Weights this equal have no tail to speak of, whatever shape is fitted to it.
+_EQUAL = 0.99
 # A known log Z further away than this many standard errors contradicts the estimate.
 _REFERENCE_LIMIT = 4.0
 # Two estimates further apart than this many standard errors contradict each other.
@@ -26,7 +28,7 @@ def _k_hat(report: Report) -> str:
     if math.isnan(report.k_hat):
         return f"{report.paths} paths are too few to tell a k-hat: nothing is known about the tail of the weights."
     limit = k_hat_limit(report.paths)
-    if not report.k_hat > limit:
+    if not report.k_hat > limit or report.ess_fraction > _EQUAL:
         return ""
     return (
         f"k-hat {report.k_hat:.2f} is above {limit:.2f}: a few weights dominate, so log Z and its standard error "

@@ -29,7 +29,7 @@ class Candidate(NamedTuple):
     """In the coordinates."""
     coordinates: Coordinates
     components: Components | None
-    """The modes that were found there, if they were looked for."""
+    """Of the mixture that the preconditioner found there; one a mode where it saw several modes."""
 
 
 class _Progress:
@@ -66,11 +66,13 @@ def measure(
     Raises:
         ValueError: Where fewer than two paths had positive weight.
     """
-    bridge, components = candidate.bridge, candidate.components
+    bridge = candidate.bridge
+    # A mixture may also be the better fit of a single mode.
+    modes = candidate.components if facts.precondition.modes > 1 else None
     view, upper_paths = candidate.coordinates.view(target), _upper_paths(paths)
     exact = exact_pool(view, upper_paths, seed)
     progress = _Progress(_blocks(paths) + (1 if exact else 2) * _blocks(upper_paths), tell)
-    fresh = simulate_fresh(bridge, view, components, stream, seed, paths, upper_paths, progress.block)
+    fresh = simulate_fresh(bridge, view, modes, stream, seed, paths, upper_paths, progress.block)
     estimates = estimate(fresh.log_weight)
     pool, polish, source = exact, None, EuboSource.EXACT
     if pool is None:
@@ -89,8 +91,8 @@ def measure(
         served=facts.served,
         reference_log_z=target.log_z,
         polish=polish,
-        modes_seen=None if components is None else components.mean.shape[0],
-        modes_drawn=_modes_drawn(fresh, components),
+        modes_seen=None if modes is None else modes.mean.shape[0],
+        modes_drawn=_modes_drawn(fresh, modes),
     )
     report = _reconciled(report)
     return replace(report, warnings=(*diagnose(report), *facts.caveats))

@@ -33,6 +33,7 @@ MAX_ELEMENTS = 1 << 26
 _MAX_INTEGER = (1 << 63) - 1  # torch writes "to the end" as the largest integer
 _MAX_WORD = 16
 _MAX_TRACED_SIZES = 8
+_LEAST_SIZE, _LARGEST_PADDED = 16, 2048
 _DTYPES: Mapping[str, torch.dtype] = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (
@@ -102,9 +103,11 @@ class _PerSize:
         self._traced: dict[tuple[int, str], _Batched] = {}
 
     def __call__(self, x: Tensor) -> Any:
-        if len(x) == 0:
-            results = self._function(torch.cat([x, x.new_zeros(1, x.shape[1])]))
-            return tuple(value[:0] for value in results) if isinstance(results, tuple) else results[:0]
+        count, filler = len(x), x[-1:] if len(x) else x.new_zeros(1, x.shape[1])
+        results = self._whole(torch.cat([x, filler.expand(_size_for(count) - count, -1)]))
+        return tuple(value[:count] for value in results) if isinstance(results, tuple) else results[:count]
+
+    def _whole(self, x: Tensor) -> Any:
         key = (len(x), str(x.device))
         if key in self._traced:
             return self._traced[key](x)
@@ -113,6 +116,11 @@ class _PerSize:
             return self._function(x)
         self._traced[key] = simplify(make_fx(functionalize(self._function))(x.detach()))
         return self._traced[key](x)
+
+
+def _size_for(count: int) -> int:
+    """The next power of two up to a limit: searches ask for any number of points, and each size is traced once."""
+    return max(_LEAST_SIZE, 1 << (count - 1).bit_length()) if count <= _LARGEST_PADDED else count
 
 
 class _Interpreter:

@@ -17,7 +17,7 @@ from gephyra.samplers.mixture import MixturePrior
 from gephyra.samplers.modes import modes_drawn, nearest_mode
 from gephyra.samplers.prior import DiagonalPrior
 from gephyra.samplers.random import torch_generator
-from gephyra.samplers.report import EuboSource, Facts, Report
+from gephyra.samplers.report import EuboSource, Facts, PreconditionReport, Report
 from gephyra.samplers.settings import Method, TrainingSettings
 from gephyra.targets.base import AutogradTarget, Target
 from gephyra.targets.gaussian import GaussianMixture
@@ -57,9 +57,14 @@ def one_mode() -> Bridge:
     return PriorBridge(prior).requires_grad_(False)
 
 
-def report(bridge: Bridge, target: Target, found: Components | None = None, paths: int = 4096) -> Report:
+def report(
+    bridge: Bridge, target: Target, found: Components | None = None, paths: int = 4096, modes: int | None = None
+) -> Report:
     identity = Coordinates(torch.zeros(target.dim), torch.ones(target.dim))
-    return measure(Candidate(bridge, identity, found), CountedTarget(target), "tests", 0, paths, Facts())
+    count = 0 if found is None else len(found.mean)
+    seen = PreconditionReport("annealed", modes=count if modes is None else modes)
+    facts = Facts(precondition=seen)
+    return measure(Candidate(bridge, identity, found), CountedTarget(target), "tests", 0, paths, facts)
 
 
 @pytest.mark.statistical
@@ -111,6 +116,10 @@ def test_modes_that_nobody_looked_for_are_not_counted() -> None:
     found = report(langevin(2), NARROW, paths=600)
     assert found.modes_seen is None
     assert found.modes_drawn is None
+
+
+def test_components_of_one_mode_are_no_modes() -> None:
+    assert report(langevin(2), NARROW, components((0.5, 0.5)), paths=600, modes=1).modes_seen is None
 
 
 def test_a_mode_counts_from_a_tenth_of_its_share() -> None:
