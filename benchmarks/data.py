@@ -15,6 +15,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.switching import switching
 from gephyra.clients.datasets import DATASETS
 from gephyra.targets.base import Target
 from gephyra.targets.catalogue import build as from_catalogue
@@ -53,7 +54,8 @@ class Benchmark:
     name: str
     make: Callable[[_Read], Target]
     """The target, given a function from the name of a data set to its table."""
-    reference_log_z: float
+    reference_log_z: float | None
+    """None where it is not known."""
     reference_se: float = 0.0
     """Uncertainty of the reference, as its source states it; 0 where it is exact or by quadrature."""
     published: tuple[Published, ...] = ()
@@ -155,6 +157,7 @@ _ALL = (
     Benchmark("gmm40-50", _named("gmm40", dim=50), 0.0),
     Benchmark("many-well-5", _named("many-well", dim=5, wells=5, delta=4.0), -0.5410555),
     Benchmark("many-well-50", _named("many-well", dim=50, wells=5, delta=2.0), 42.8172427),
+    Benchmark("switching", lambda read: switching(), None),
     Benchmark("student-50", _named("student-mixture"), 0.0),
     Benchmark("eight-schools", _named("eight-schools"), -36.130816),
 )

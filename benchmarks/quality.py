@@ -11,6 +11,7 @@ service's workers; --jobs of them run at once.
 
 import argparse
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from itertools import product
 
 from benchmarks.data import BENCHMARKS, build
 from benchmarks.environment import data_folder, worker_environment
+from benchmarks.masses import draw_facts
 from gephyra.samplers.session import train
 from gephyra.samplers.settings import Budget, Loss, Method, Precondition, TrainingSettings
 
@@ -41,12 +43,17 @@ class Row:
     log_z_se: float
     ess_fraction: float
     k_hat: float
-    reference_log_z: float
+    reference_log_z: float | None
     published_elbo: float | None
     baseline_elbo: float | None
     served: str
     modes: int
     precondition_seconds: float
+    mode_variation: float | None
+    modes_drawn: int | None
+    least_share: float | None
+    first_sd: float
+    first_sd_raw: float
     warnings: tuple[str, ...]
 
 
@@ -65,8 +72,8 @@ def run(name: str, seed: int, options: argparse.Namespace) -> Row:
         budget=Budget(seconds=options.seconds),
         seed=seed,
     )
-    report = train(build(name, data_folder()), settings).report
-    found = report.precondition
+    sampler = train(build(name, data_folder()), settings)
+    report, found, facts = sampler.report, sampler.report.precondition, draw_facts(name, sampler)
     return Row(
         target=name,
         method=settings.method.value,
@@ -87,6 +94,11 @@ def run(name: str, seed: int, options: argparse.Namespace) -> Row:
         served=report.served.value,
         modes=found.modes,
         precondition_seconds=report.times.precondition_seconds,
+        mode_variation=facts.mode_variation,
+        modes_drawn=facts.modes_drawn,
+        least_share=facts.least_share,
+        first_sd=facts.first_sd,
+        first_sd_raw=facts.first_sd_raw,
         warnings=report.warnings,
     )
 
@@ -135,15 +147,23 @@ def _in_child(name: str, seed: int, options: argparse.Namespace) -> Row:
 
 
 def _print(name: str, seed: str, row: Row) -> None:
-    estimate, error = f"{row.log_z:.3f} +- {row.log_z_se:.3f}", row.log_z - row.reference_log_z
+    estimate = f"{row.log_z:.3f} +- {row.log_z_se:.3f}"
+    error = math.nan if row.reference_log_z is None else row.log_z - row.reference_log_z
     baseline = "" if row.baseline_elbo is None else f"{row.baseline_elbo:.3f}"
     numbers = f"{row.elbo:9.3f} {estimate:>17} {error:7.3f} {row.ess_fraction:6.3f} {row.k_hat:6.2f} {baseline:>9}"
-    print(f"{name:13} {seed:>4} {numbers} {row.served}", file=sys.stderr, flush=True)
+    print(f"{name:13} {seed:>4} {numbers} {row.served:8} {_modes(row)}", file=sys.stderr, flush=True)
+
+
+def _modes(row: Row) -> str:
+    if row.mode_variation is None:
+        return f"sd of x_0 {row.first_sd:.2f} ({row.first_sd_raw:.2f} unweighted)" if row.target == "funnel" else ""
+    return f"{row.modes_drawn} modes, total variation {row.mode_variation:.3f}, least share {row.least_share:.4f}"
 
 
 def _print_medians(name: str, rows: list[Row]) -> None:
     elbo = statistics.median(row.elbo for row in rows)
-    error = statistics.median(abs(row.log_z - row.reference_log_z) for row in rows)
+    known = rows[0].reference_log_z
+    error = math.nan if known is None else statistics.median(abs(row.log_z - known) for row in rows)
     ess = statistics.median(row.ess_fraction for row in rows)
     published = rows[0].published_elbo
     beside = "" if published is None else f", published ELBO {published}"

@@ -80,6 +80,11 @@ class GaussianMixture(Target):
         constants = self._weights.log() - self._scales.master.log().sum(-1) - self.dim * LOG_SQRT_2PI
         self._constants = Constant(constants)
 
+    @property
+    def means(self) -> Tensor:
+        """Means of the components, `K x dim`, float64. Not to be written to."""
+        return self._means.master
+
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         """Exact draws, `count x dim`."""
         weights = self._weights.to(generator.device)

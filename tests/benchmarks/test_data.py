@@ -107,12 +107,14 @@ def test_dimensions(name: str, made_up: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name in BENCHMARKS if name not in FROM_FILES])
 def test_reference_values_of_what_ships_are_those_of_the_targets(name: str) -> None:
-    assert build(name).log_z == pytest.approx(BENCHMARKS[name].reference_log_z, abs=1e-4)
+    known = BENCHMARKS[name].reference_log_z
+    assert build(name).log_z == (None if known is None else pytest.approx(known, abs=1e-4))
 
 
 def test_no_published_elbo_is_above_the_reference() -> None:
     for benchmark in BENCHMARKS.values():
         for each in benchmark.published:
+            assert benchmark.reference_log_z is not None
             assert each.elbo < benchmark.reference_log_z
     assert (BENCHMARKS["seeds"].published_elbo, BENCHMARKS["seeds"].published_by) == (-73.418, "Gaussian mixture prior")
     assert (BENCHMARKS["funnel"].published_elbo, BENCHMARKS["funnel"].published_by) == (None, "")
