@@ -5,6 +5,7 @@ intra-op thread makes them equal bit for bit on one type of CPU.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +28,7 @@ from .overdamped import OverdampedBridge
 from .polish import Langevin, step_scale, tune
 from .prepare import new_baseline, new_bridge
 from .report import Facts, PolishReport, Report, Served
-from .settings import TrainingSettings
+from .settings import Device, TrainingSettings
 from .shift import Weighted, shift
 from .storage import read_tensors, write_tensors
 
@@ -163,7 +164,9 @@ class Sampler:
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path.name} lacks or garbles a part of its record: {error}") from error
         build = new_baseline if report.served is Served.BASELINE else new_bridge
-        bridge = build(target.dim, settings, components)
+        # Where there is no GPU, a sampler that was trained on one is served all the same.
+        here = settings if settings.device is not Device.CUDA else replace(settings, device=Device.AUTO)
+        bridge = build(target.dim, here, components)
         if record["format"] == 1:
             tensors = _with_guide(tensors, bridge)
         load_bridge(bridge, tensors)

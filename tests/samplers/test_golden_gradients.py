@@ -7,7 +7,6 @@ factor included.
 
 import itertools
 from collections.abc import Callable, Iterator
-from functools import partial
 
 import numpy as np
 import pytest
@@ -15,8 +14,6 @@ import torch
 from torch import Tensor
 
 from gephyra.samplers import objective as objective_module
-from gephyra.samplers import weigh as weigh_module
-from gephyra.samplers.algorithms import BUILDERS
 from gephyra.samplers.bridge import Bridge
 from gephyra.samplers.losses import (
     DetachedLoss,
@@ -34,13 +31,11 @@ from gephyra.samplers.objectives.detached import DetachedObjective, TrajectoryBa
 from gephyra.samplers.objectives.reparametrised import ReparametrisedObjective
 from gephyra.samplers.objectives.subtb import SubTrajectoryBalance
 from gephyra.samplers.path import Path
-from gephyra.samplers.settings import Loss, Method
+from gephyra.samplers.settings import Loss
 from gephyra.samplers.simulate import simulate, simulate_backward
-from gephyra.samplers.weigh import PathWeights, spans
+from gephyra.samplers.weigh import PathWeights
 from gephyra.targets.base import Target
-from gephyra.targets.gaussian import GaussianMixture
-from tests.samplers.bridges import GivenNoise, OneStepBridge, UnnormalisedNormal, objective_of, random_bridge
-from tests.statistics import assert_mean_equals
+from tests.samplers.bridges import GivenNoise, OneStepBridge, UnnormalisedNormal, objective_of
 
 A, B, S, M, TAU = 0.3, -0.5, 0.8, 1.0, 0.5
 NORMAL = UnnormalisedNormal(M, TAU)
@@ -254,65 +249,3 @@ def test_what_a_gradient_returns_is_constant(loss: Loss) -> None:
     objective = objective_of(bridge, loss, NORMAL)
     gradient = objective.gradient(bridge, NORMAL, NoiseSource(0, 0, dtype=torch.float64), 4)
     assert not gradient.log_weight.requires_grad
-
-
-def _log_derivative() -> Objective:
-    return DetachedObjective(reverse_kl_log_derivative)
-
-
-def _reparametrised() -> Objective:
-    return ReparametrisedObjective(path_gradient=False)
-
-
-@pytest.mark.parametrize("method", list(BUILDERS))
-def test_log_derivative_and_reparametrised_gradients_agree(method: Method) -> None:
-    """Every parameter of a real bridge has the same expected gradient under both estimators."""
-    target = GaussianMixture([[-0.5, 0.2], [0.8, -0.3]], [0.6, 0.7], [0.5, 0.5])
-    differences: dict[str, list[float]] = {}
-    for batch in range(60):
-        gradients = []
-        for make in (_log_derivative, _reparametrised):
-            bridge = random_bridge(method, 2, steps=3, networks=0.3, width=4, seed=1)
-            make().gradient(bridge, target, NoiseSource(0, batch), 512)
-            gradients.append({name: p.grad for name, p in bridge.named_parameters()})
-        for name, first in gradients[0].items():
-            second = gradients[1][name]
-            if name == "annealing.raw_increments" and first is None:
-                # No drift of this method is annealed.
-                assert second is None
-                continue
-            assert first is not None
-            assert second is not None
-            # One random direction a parameter: a bounded number of comparisons with full power against any bias.
-            direction = torch.randn(first.shape, generator=torch.Generator().manual_seed(7))
-            differences.setdefault(name, []).append(float(((first - second) * direction).sum()))
-    for values in differences.values():
-        assert_mean_equals(values, 0.0)
-
-
-@pytest.mark.parametrize("loss", [Loss.RKL_LD, Loss.LV, Loss.TB])
-def test_chunks_do_not_change_the_gradient(loss: Loss, monkeypatch: pytest.MonkeyPatch) -> None:
-    gradients = []
-    for floats in (1, 3 * 16 * 2, 10**9):
-        bridge = random_bridge(Method.DBS, 2, steps=7, networks=0.3)
-        for module in (objective_module, weigh_module):
-            monkeypatch.setattr(module, "spans", partial(spans, chunk_floats=floats))
-        objective = objective_of(bridge, loss, reward_to_go=loss is Loss.RKL_LD)
-        objective.gradient(bridge, UnnormalisedNormal(0.5, 0.7, 2), NoiseSource(0, 0), 16)
-        gradients.append(torch.cat([p.grad.flatten() for p in bridge.parameters() if p.grad is not None]))
-    assert torch.allclose(gradients[0], gradients[2], rtol=1e-4, atol=1e-6)
-    assert torch.allclose(gradients[1], gradients[2], rtol=1e-4, atol=1e-6)
-
-
-def test_the_shared_term_reaches_shared_parameters_only() -> None:
-    bridge = random_bridge(Method.CMCD, 2, networks=0.3)
-    x = torch.randn(9, 5, 2, generator=torch.Generator().manual_seed(0))
-    bridge.increments(Path(x, -2 * x, torch.zeros(9, 5)), 0, 8).shared.sum().backward()
-    reached = {name for name, p in bridge.named_parameters() if p.grad is not None and bool((p.grad != 0).any())}
-    assert reached == {
-        "prior.mean",
-        "prior.log_scale",
-        "annealing.raw_increments",
-        "diffusion.log_sigma",
-        "diffusion.raw_time",
-    }

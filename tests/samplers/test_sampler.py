@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gephyra.samplers.report import Served
 from gephyra.samplers.sampler import Sampler
 from gephyra.samplers.session import train
-from gephyra.samplers.settings import Budget, Precondition, TrainingSettings
+from gephyra.samplers.settings import Budget, Device, Precondition, TrainingSettings
 from gephyra.samplers.storage import read_tensors, write_tensors
 from gephyra.targets.gaussian import Gaussian
 
@@ -57,6 +57,17 @@ def test_a_stored_sampler_draws_the_same(sampler: Sampler, reference: torch.Tens
     assert torch.equal(torch.cat([part.x for part in stored.draw(7, 0, 1000)]), reference)
     assert stored.report == sampler.report
     assert stored.settings == sampler.settings
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without a GPU")
+def test_a_sampler_of_a_gpu_is_served_without_one(sampler: Sampler, reference: torch.Tensor, tmp_path: Path) -> None:
+    path = tmp_path / "sampler.safetensors"
+    sampler.save(path)
+    tensors, record = read_tensors(path)
+    write_tensors(path, tensors, record | {"settings": record["settings"] | {"device": "cuda"}})
+    stored = Sampler.load(path, TARGET)
+    assert stored.settings.device is Device.CUDA
+    assert torch.equal(torch.cat([part.x for part in stored.draw(7, 0, 1000)]), reference)
 
 
 def test_weights_are_those_of_the_target(sampler: Sampler) -> None:
