@@ -22,9 +22,13 @@ from torch import Tensor
 from .weigh import PathWeights
 
 __all__ = [
-    "DetachedLoss", "PathCoefficients", "forward_kl", "log_variance", "reverse_kl_log_derivative",
-    "reverse_kl_reward_to_go", "trajectory_balance", "trust_region_log_variance",
+    "DetachedLoss", "PathCoefficients", "forward_kl", "log_variance", "reverse_kl_controlled",
+    "reverse_kl_log_derivative", "reverse_kl_reward_to_go", "trajectory_balance", "trust_region_log_variance",
 ]  # fmt: skip
+
+
+# Below this a sum of squared weights, the largest of all being one, is no denominator.
+_TINY = 1e-30
 
 
 class PathCoefficients(NamedTuple):
@@ -51,6 +55,28 @@ def reverse_kl_log_derivative(weights: PathWeights) -> PathCoefficients:
     """rKL-LD (Sanokowski et al. 2025) with the leave-one-out mean and the shared-parameter term."""
     advantage, share = _advantage(-weights.log_weight), _shares(weights)
     return PathCoefficients(start=advantage + share, forward=advantage, backward=-share, shared=share)
+
+
+def reverse_kl_controlled(weights: PathWeights) -> PathCoefficients:
+    """rKL-LD with importance weights as a control variate for the backward kernels: the default form.
+
+    E_F[w grad log p] = Z E_B[grad log p] = 0: given x_N, the backward chain's own score has mean zero. So the gradient
+    of -mean(log p) may be taken with coefficients -(1 - c w) / N for any c, and c = E[w] / E[w^2] leaves the least
+    noise: none where all weights are equal, while the plain form keeps that of a maximum likelihood fit. With
+    kappa = c E[w], the effective sample size, the shared term becomes (1 - kappa) / N, so that both still cancel. c and
+    kappa of a path are taken from the other paths, which keeps the expectation exact.
+    """
+    plain = reverse_kl_log_derivative(weights)
+    scaled = (weights.log_weight - weights.log_weight.max()).exp()
+    others, squares = scaled.sum() - scaled, (scaled.square().sum() - scaled.square()).clamp(min=_TINY)
+    ratio = others / squares
+    kappa = ratio * others / (scaled.shape[0] - 1)
+    return PathCoefficients(
+        start=plain.forward + plain.shared * (1.0 - kappa),
+        forward=plain.forward,
+        backward=plain.backward * (1.0 - scaled * ratio),
+        shared=plain.shared * (1.0 - kappa),
+    )
 
 
 def reverse_kl_reward_to_go(weights: PathWeights) -> PathCoefficients:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from ..losses import log_variance, reverse_kl_log_derivative, reverse_kl_reward_to_go
+from ..losses import log_variance, reverse_kl_controlled, reverse_kl_reward_to_go
 from ..objective import Objective
 from ..settings import Loss
 from .detached import DetachedObjective, TrajectoryBalance
@@ -16,7 +16,7 @@ __all__ = ["OBJECTIVES"]
 
 
 def _reverse_kl(given: ObjectiveInputs) -> Objective:
-    return DetachedObjective(reverse_kl_reward_to_go if given.settings.reward_to_go else reverse_kl_log_derivative)
+    return DetachedObjective(reverse_kl_reward_to_go if given.settings.reward_to_go else reverse_kl_controlled)
 
 
 OBJECTIVES: Mapping[Loss, Callable[[ObjectiveInputs], Objective]] = {
