@@ -191,7 +191,7 @@ class TrainingSettings:
     """Seed of all training noise, in [0, 2**64)."""
     batch_size: int = 256
     """Paths a step, at least 2."""
-    steps: int = 64
+    steps: int = 32
     """Transitions a path, at least 1."""
     width: int = 64
     """Width of the control networks, at least 1."""

@@ -152,7 +152,7 @@ class AsyncClient:
             start: A sampler of this target, or its name, to go on from: its coordinates and parameters. Method,
                 integrator, steps and width are then its own and may be left out.
             seed: Seed of all training noise.
-            steps: Transitions a path; 64.
+            steps: Transitions a path; 32.
             batch_size: Paths an optimiser step; 256.
             width: Width of the control networks; 64.
             integrator: Of an underdamped method: `obab` (default) or `obabo`.

@@ -73,7 +73,7 @@ Start = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
-Steps = Annotated[int | None, typer.Option(help="Transitions a path; 64 if not given.", rich_help_panel=_MODEL)]
+Steps = Annotated[int | None, typer.Option(help="Transitions a path; 32 if not given.", rich_help_panel=_MODEL)]
 Width = Annotated[
     int | None, typer.Option(help="Width of the control networks; 64 if not given.", rich_help_panel=_MODEL)
 ]

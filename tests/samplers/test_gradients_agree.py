@@ -8,21 +8,21 @@ import torch
 from gephyra.samplers import objective as objective_module
 from gephyra.samplers import weigh as weigh_module
 from gephyra.samplers.algorithms import BUILDERS
-from gephyra.samplers.losses import reverse_kl_log_derivative
+from gephyra.samplers.losses import PathCoefficients, reverse_kl_controlled, reverse_kl_log_derivative
 from gephyra.samplers.noise import NoiseSource
 from gephyra.samplers.objective import Objective
 from gephyra.samplers.objectives.detached import DetachedObjective
 from gephyra.samplers.objectives.reparametrised import ReparametrisedObjective
 from gephyra.samplers.path import Path
 from gephyra.samplers.settings import Loss, Method
-from gephyra.samplers.weigh import spans
+from gephyra.samplers.weigh import PathWeights, spans
 from gephyra.targets.gaussian import GaussianMixture
 from tests.samplers.bridges import UnnormalisedNormal, objective_of, random_bridge
 from tests.statistics import assert_mean_equals
 
 
 def _log_derivative() -> Objective:
-    return DetachedObjective(reverse_kl_log_derivative)
+    return DetachedObjective(reverse_kl_controlled)
 
 
 def _reparametrised() -> Objective:
@@ -81,3 +81,31 @@ def test_the_shared_term_reaches_shared_parameters_only() -> None:
         "diffusion.log_sigma",
         "diffusion.raw_time",
     }
+
+
+def _weights(log_weight: list[float]) -> PathWeights:
+    none = torch.zeros(1, len(log_weight), dtype=torch.float64)
+    return PathWeights.of(none, none, none[0], torch.tensor(log_weight, dtype=torch.float64))
+
+
+def test_equal_weights_leave_no_noise() -> None:
+    """At the optimum every coefficient of the controlled form vanishes; the plain one keeps those of log p."""
+    zeros = torch.zeros(4, dtype=torch.float64)
+    for part in reverse_kl_controlled(_weights([1.5] * 4)):
+        assert torch.allclose(part, zeros, atol=1e-15)
+    assert not torch.allclose(reverse_kl_log_derivative(_weights([1.5] * 4)).backward, zeros)
+
+
+def test_the_control_variate_of_a_path_comes_from_the_others() -> None:
+    """kappa_i sees the weights of j != i only: else the coefficient would not be independent of the path."""
+
+    def kappa(last: float) -> PathCoefficients:
+        return reverse_kl_controlled(_weights([0.3, -0.2, 0.1, last]))
+
+    assert torch.allclose(kappa(0.0).shared[3], kappa(2.0).shared[3], rtol=1e-12)
+    assert not torch.allclose(kappa(0.0).shared[0], kappa(2.0).shared[0])
+
+
+def test_a_weight_beyond_all_others_is_no_division_by_zero() -> None:
+    for part in reverse_kl_controlled(_weights([0.0, -800.0, -900.0])):
+        assert bool(part.isfinite().all())
