@@ -27,8 +27,9 @@ slow: $(STAMP)  ## tests that take minutes; GEPHYRA_DATA=folder adds those on da
 check: $(STAMP)  ## lint, types, import rules, wire, generated code, docstring examples
 	scripts/check.sh
 
-bench: $(STAMP)  ## the three losses on Seeds, then the size of draw blocks (about eight minutes)
-	python benchmarks/losses.py
+bench: $(STAMP)  ## evidence on Seeds, speed of a training step, size of draw blocks (some ten minutes)
+	python -m benchmarks.quality --targets seeds
+	python -m benchmarks.speed
 	python benchmarks/blocks.py
 
 protos: $(STAMP)  ## regenerate the code of protos/*.proto
