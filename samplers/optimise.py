@@ -24,8 +24,8 @@ _CLIP_NORM = 1.0
 # The cosine ends here, as a share of the peak: the last steps still average over noise.
 _FINAL_RATE = 0.02
 # Adam moves every coordinate by the rate, so what a step does to the law of a path grows with their number: beyond this
-# dimension the rate falls like its root. In 1600 dimensions (LGCP, 300 s, 16 steps) the plain rate ended below the
-# preconditioner's Gaussian.
+# dimension the rate falls like its root. In 1600 dimensions (LGCP, 300 s) the plain rate lost to the preconditioner's
+# Gaussian, and this one ends level with it.
 _PLAIN_DIM = 64
 # A learned log Z moves by nats while networks move by hundredths.
 _LOG_Z_RATE = 20.0
