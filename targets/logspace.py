@@ -1,5 +1,7 @@
 """Arithmetic with scales that are given by their logarithm, safe far from the typical set."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -9,9 +11,10 @@ __all__ = ["log_softplus", "times_exp"]
 def times_exp(x: Tensor, exponent: Tensor) -> Tensor:
     """The product x exp(exponent), shapes as they broadcast.
 
-    In two halves: exp alone overflows at 88 in float32, and 0 * inf would be NaN where the product is 0.
+    In two halves: exp alone overflows at 88 in float32. Each half stays finite, since 0 * inf would be NaN where the
+    product is 0; a product that is infinite still overflows.
     """
-    half = (0.5 * exponent).exp()
+    half = (0.5 * exponent).clamp(max=math.log(torch.finfo(exponent.dtype).max) - 1.0).exp()
     return x * half * half
 
 

@@ -283,6 +283,6 @@ def test_an_older_folder_is_brought_up_to_date_once(tmp_path: Path) -> None:
         (found,) = store.read_now(job_store.unfinished, TENANT)
         assert (found.name, found.start, found.start_digest) == ("old", "", "")
         assert found.settings == TrainingSettings(
-            Method.CMCD, Loss.LV, Precondition.NONE, budget=Budget(iterations=7), learn=Learn(prior=False)
+            Method.CMCD, Loss.LV, Precondition.NONE, budget=Budget(iterations=7), learn=Learn(prior=False), steps=64
         )
         store.close()
