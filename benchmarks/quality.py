@@ -62,16 +62,8 @@ _HEAD = (
 )
 
 
-def run(name: str, seed: int, options: argparse.Namespace) -> Row:
-    """Train once with defaults and report."""
-    defaults = TrainingSettings()
-    settings = TrainingSettings(
-        method=Method(options.method or defaults.method),
-        loss=Loss(options.loss or defaults.loss),
-        precondition=Precondition(options.precondition or defaults.precondition),
-        budget=Budget(seconds=options.seconds),
-        seed=seed,
-    )
+def run(name: str, settings: TrainingSettings) -> Row:
+    """Train once and report. Raises TrainingFailed where these settings cannot be trained on this target."""
     sampler = train(build(name, data_folder()), settings)
     report, found, facts = sampler.report, sampler.report.precondition, draw_facts(name, sampler)
     return Row(
@@ -79,8 +71,8 @@ def run(name: str, seed: int, options: argparse.Namespace) -> Row:
         method=settings.method.value,
         loss=settings.loss.value,
         precondition=settings.precondition.value,
-        seed=seed,
-        seconds=options.seconds,
+        seed=settings.seed,
+        seconds=settings.budget.seconds or math.nan,
         target_evaluations=report.target_evaluations,
         elbo=report.elbo,
         elbo_se=report.elbo_se,
@@ -108,7 +100,7 @@ def main() -> None:
     options = _arguments()
     if options.child:
         (name,), (seed,) = options.targets.split(","), options.seeds.split(",")
-        print(json.dumps(asdict(run(name, int(seed), options))))
+        print(json.dumps(asdict(run(name, _settings(int(seed), options)))))
         return
     print(_HEAD, file=sys.stderr)
     runs = list(product(options.targets.split(","), map(int, options.seeds.split(","))))
@@ -119,6 +111,18 @@ def main() -> None:
         _print_medians(name, [row for row in rows if row.target == name])
     if options.json:
         print(json.dumps([asdict(row) for row in rows]))
+
+
+def _settings(seed: int, options: argparse.Namespace) -> TrainingSettings:
+    """The defaults, with the words that were given."""
+    defaults = TrainingSettings()
+    return TrainingSettings(
+        method=Method(options.method or defaults.method),
+        loss=Loss(options.loss or defaults.loss),
+        precondition=Precondition(options.precondition or defaults.precondition),
+        budget=Budget(seconds=options.seconds),
+        seed=seed,
+    )
 
 
 def _arguments() -> argparse.Namespace:
