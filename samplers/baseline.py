@@ -16,7 +16,7 @@ class PriorBridge(Bridge):
         prior: The law of the draws.
     """
 
-    steps, step_rows = 0, 1
+    steps, step_rows, horizon = 0, 1, None
 
     def __init__(self, prior: Prior) -> None:
         super().__init__()

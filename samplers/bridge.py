@@ -59,6 +59,15 @@ class Bridge(nn.Module, ABC):
     step_rows: int
 
     @property
+    @abstractmethod
+    def horizon(self) -> Tensor | None:
+        """Log of how far the untrained dynamics move in each coordinate, `(dim,)`, live; None where that is not free.
+
+        It is free for Langevin dynamics, which may run for any time, and is the logarithm of a diffusion coefficient or
+        of a time. A process that has to carry a prior to a target is not.
+        """
+
+    @property
     def noise_rows(self) -> int:
         """Rows of `batch x dim` standard normal noise behind a path."""
         return self.start_rows + self.steps * self.step_rows

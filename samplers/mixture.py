@@ -32,6 +32,8 @@ class MixturePrior(Prior):
     log_det: Tensor
     anchor: Tensor
     anchor_logits: Tensor
+    precision: Tensor
+    pull: Tensor
 
     def __init__(self, components: Components, *, learned: bool = True) -> None:
         super().__init__()
@@ -46,6 +48,11 @@ class MixturePrior(Prior):
         # The annealed score leads from the mixture as it was found: its own score would cost a differentiated pass over
         # all components at every point of every path.
         buffers |= {"anchor": components.mean, "anchor_logits": components.log_weight.log_softmax(0)}
+        if factor.ndim == 3:
+            precision = whiten.mT @ whiten
+            pull = (precision @ components.mean[:, :, None])[:, :, 0]
+            buffers |= {"precision": precision.mT.reshape(-1, self.dim).T, "pull": pull}
+            buffers["anchor_logits"] = buffers["anchor_logits"] - 0.5 * (components.mean * pull).sum(-1)
         for name, value in buffers.items():
             self.register_buffer(name, value.float(), persistent=False)
 
@@ -78,12 +85,15 @@ class MixturePrior(Prior):
         if x.ndim > 2:
             # A row of time at a time: all components at all points at once would not fit the cache, nor much memory.
             return torch.stack([self._anchor_score(row) for row in x])
-        standard = self._whitened(x, self.anchor)
-        share = (self.anchor_logits - self.log_det - 0.5 * standard.square().sum(-1)).softmax(-1)
-        weighted = standard * share[:, :, None]
         if self.whiten.ndim == 2:
-            return -(weighted * self.whiten).sum(1)
-        return -torch.einsum("bkd,kde->be", weighted, self.whiten)
+            standard = self._whitened(x, self.anchor)
+            share = (self.anchor_logits - self.log_det - 0.5 * standard.square().sum(-1)).softmax(-1)
+            return -((standard * share[:, :, None]) * self.whiten).sum(1)
+        # P (x - m), the minus score of each component, by one product; its quadratic form without another.
+        pulled = torch.addmm(-self.pull.flatten(), x, self.precision).view(-1, *self.pull.shape)
+        squared = (pulled @ x[:, :, None])[:, :, 0] - x @ self.pull.T
+        share = (self.anchor_logits - self.log_det - 0.5 * squared).softmax(-1)
+        return -(share[:, None] @ pulled)[:, 0]
 
     def _whitened(self, x: Tensor, mean: Tensor) -> Tensor:
         """Deviations from each component in its own frame, `batch x components x dim`."""

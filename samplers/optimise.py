@@ -63,7 +63,7 @@ class Optimiser:
         gradient = torch.cat([_gradient_of(parameter).flatten().to(like.dtype) for parameter in self._parameters])
         norm = float(gradient.norm())
         if 0.0 < norm < math.inf:
-            rate = settings.learning_rate * _cosine(fraction) * min(1.0, math.sqrt(_PLAIN_DIM / self.bridge.dim))
+            rate = settings.learning_rate * _cosine(fraction) * min(1.0, _PLAIN_DIM / self.bridge.dim)
             direction = self._adam.direction(gradient * min(1.0, _CLIP_NORM / norm))
             self._move(direction.mul_(self._rates).mul_(-rate))
         self.step += 1

@@ -82,6 +82,10 @@ class OverdampedBridge(Bridge):
         self.register_buffer("times", torch.linspace(0.0, 1.0, self.steps + 1), persistent=False)
         self.guide = Guide(prior, self.steps, from_prior=dynamics.from_prior)
 
+    @property
+    def horizon(self) -> Tensor | None:
+        return self.diffusion.log_sigma if self._dynamics.forward.annealed else None
+
     def start(self, noise: Tensor) -> Tensor:
         return self.prior.sample(noise)
 

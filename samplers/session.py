@@ -18,6 +18,7 @@ from .counted import CountedTarget
 from .evaluate import BLOCK_SIZE
 from .finish import finish
 from .goal import CoolDown
+from .horizon import settle_horizon
 from .objectives import OBJECTIVES
 from .objectives.inputs import ObjectiveInputs
 from .optimise import Optimiser, load_bridge
@@ -211,6 +212,10 @@ class _Run:
 
     def _begin(self, prepared: Prepared) -> Prepared:
         self._optimiser = self._new_optimiser(prepared)
+        if prepared.report.elbo is not None:
+            # Without a preconditioner the prior is nowhere near the target, and what suits it says nothing of the rest.
+            view, settings = prepared.coordinates.view(self._counted), self._settings
+            settle_horizon(self._optimiser.bridge, view, settings.seed, settings.batch_size)
         self._checkpoint(prepared)
         return prepared
 

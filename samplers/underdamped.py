@@ -108,6 +108,10 @@ class UnderdampedBridge(Bridge):
         self.register_buffer("times", torch.linspace(0.0, 1.0, self.steps + 1), persistent=False)
         self.guide = Guide(prior, self.steps)
 
+    @property
+    def horizon(self) -> Tensor | None:
+        return self.diffusion.log_time if self._kinetics.force.annealed else None
+
     def start(self, noise: Tensor) -> Tensor:
         return torch.cat([self.prior.sample(noise[:-1]), noise[-1]], -1)
 

@@ -19,7 +19,7 @@ import torch
 
 from gephyra.targets.base import Target
 
-from ..components import Components, Mixture
+from ..components import MOST_COMPONENTS, Components, Mixture
 from .baseline import measure
 from .boost import boosted
 from .curvature import Peak
@@ -39,11 +39,11 @@ _CHECKING_CLIMBS = 128
 _FITS_ESS, _FITS_K_HAT, _EQUAL_ESS = 0.5, 0.7, 0.99
 # A Gaussian this many nats from the target, both divergences together, is near enough for any bridge; less in few
 # dimensions, where a mixture is cheap. It makes every step of a bridge dearer, and has to be much nearer to pay.
-_NEAR, _NEAR_A_COORDINATE, _GAIN = 1.25, 0.04, 0.85
+_NEAR, _NEAR_A_COORDINATE, _GAIN = 1.25, 0.04, 0.9
 # So near, a mixture need not grow any more. Particles start from the mixture: what it lacks, they see a part of.
-_VERY_NEAR = 0.1
+_VERY_NEAR = 0.02
 # Components that a mixture grows by, and has at most: a number, or that many coordinates of all its means.
-_GROWTH, _MOST, _MOST_COORDINATES = 8, 32, 600
+_GROWTH, _MOST, _MOST_COORDINATES = 8, MOST_COMPONENTS, 1700
 
 
 def annealed(target: Target, seed: int, spent: Spent) -> Found:

@@ -42,6 +42,7 @@ class OneStepBridge(Bridge):
     """x_0 ~ N(0, 1), F: x_1 = x_0 + a + s eps, B: x_0 ~ N(x_1 + b, s^2): samplers.md, section 2.8, in float64."""
 
     dim = state_dim = steps = start_rows = step_rows = 1
+    horizon = None
 
     def __init__(self, a: float, b: float, s: float) -> None:
         super().__init__()

@@ -71,6 +71,8 @@ def test_a_wrong_score_only_costs_efficiency() -> None:
 class Miscounted(Bridge):
     """A bridge around another whose forward densities are those of a scale that is 3 % too small."""
 
+    horizon = None
+
     def __init__(self, inner: Bridge) -> None:
         super().__init__()
         self._inner, self.dim, self.state_dim, self.steps = inner, inner.dim, inner.state_dim, inner.steps
