@@ -233,7 +233,9 @@ class _Run:
     def _precondition_spent(self) -> float:
         if self._hooks.should_stop():
             return 1.0
-        used = self._settings.budget.fraction(0, self._seconds(), self._counted.evaluations)
+        seconds, evaluations = self._seconds(), self._counted.evaluations
+        used = self._settings.budget.fraction(0, seconds, evaluations)
+        self._watch.search(seconds, used, evaluations)
         return used / _PRECONDITION_SHARE
 
     def _seconds(self) -> float:

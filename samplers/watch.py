@@ -42,6 +42,13 @@ class Watch:
         rough = _rough(self._recent)
         self._on_metrics(Metrics(name, step, seconds, fraction, *rough, 0.0, evaluations, self.non_finite))
 
+    def search(self, seconds: float, fraction: float, evaluations: int) -> None:
+        """Report that the preconditioner is at work, if it is time."""
+        now = self._clock()
+        if now - self._last_time >= _INTERVAL_SECONDS:
+            self._last_time = now
+            self.stage("precondition", 0, seconds, fraction, evaluations)
+
     def step(self, gradient: Gradient, step: int, seconds: float, fraction: float, evaluations: int) -> None:
         """Take note of a training step, and report if it is time."""
         self._recent.append(gradient.log_weight.cpu())

@@ -80,6 +80,17 @@ def test_metrics_tell_the_stage_and_the_fraction() -> None:
     assert trained[-1].elbo == pytest.approx(0.0, abs=5.0)
 
 
+def test_the_preconditioner_tells_how_far_it_is() -> None:
+    seen: list[Metrics] = []
+    ticks = count()
+    changes = {"precondition": Precondition.GAUSSIAN, "budget": Budget(seconds=100.0)}
+    train(TARGET, settings(**changes), on_metrics=seen.append, clock=lambda: float(next(ticks)))
+    told = [m.fraction for m in seen if m.stage == "precondition"]
+    assert len(told) > 2
+    assert told == sorted(told)
+    assert told[-1] > 0.0
+
+
 def test_seconds_are_counted_on_the_given_clock() -> None:
     ticks = count()
     sampler = train(TARGET, settings(budget=Budget(seconds=100.0)), clock=lambda: float(next(ticks)))
