@@ -11,7 +11,7 @@ from .counted import CountedTarget
 from .diagnose import diagnose, sides_disagree
 from .estimate import estimate
 from .evaluate import BLOCK_SIZE, Fresh, Pool, simulate_fresh
-from .modes import modes_drawn
+from .modes import modes_drawn, one_each
 from .polish import step_scale, tune
 from .report import EuboSource, Facts, PolishReport, Report
 from .shift import Weighted, shift
@@ -67,8 +67,7 @@ def measure(
         ValueError: Where fewer than two paths had positive weight.
     """
     bridge = candidate.bridge
-    # A mixture may also be the better fit of a single mode.
-    modes = candidate.components if facts.precondition.modes > 1 else None
+    modes = _modes(candidate.components, facts.precondition.modes)
     view, upper_paths = candidate.coordinates.view(target), _upper_paths(paths)
     exact = exact_pool(view, upper_paths, seed)
     progress = _Progress(_blocks(paths) + (1 if exact else 2) * _blocks(upper_paths), tell)
@@ -136,6 +135,11 @@ def _polished(
         **shift(before, after)._asdict(),
     )
     return moved, found
+
+
+def _modes(components: Components | None, count: int) -> Components | None:
+    """One component a mode; None where there is one mode, which a mixture may fit better than a Gaussian does."""
+    return one_each(components, count) if components is not None and count > 1 else None
 
 
 def _modes_drawn(fresh: Fresh, components: Components | None) -> int | None:

@@ -5,10 +5,23 @@ from torch import Tensor
 
 from .components import Components
 
-__all__ = ["modes_drawn", "nearest_mode"]
+__all__ = ["modes_drawn", "nearest_mode", "one_each"]
 
 # A mode counts as drawn from this part of the share that the preconditioner gave it.
 _PART = 0.1
+
+
+def one_each(components: Components, modes: int) -> Components:
+    """A component a mode: the first ones, each with the weight of all that are nearest to it.
+
+    Args:
+        components: Of a mixture that grew from one component a mode.
+        modes: Their number.
+    """
+    first = components.chosen(torch.arange(modes))
+    share = torch.zeros_like(first.log_weight)
+    share.index_add_(0, nearest_mode(components.mean, first), components.log_weight.softmax(0))
+    return first._replace(log_weight=share.log())
 
 
 def nearest_mode(u: Tensor, components: Components) -> Tensor:

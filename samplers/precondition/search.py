@@ -4,8 +4,8 @@
 2. Each starts a Gaussian; what is left of them, one a mode, is a mixture (local.py).
 3. Particles are tempered from that mixture, widened, to the target (tempering.py). Climbs from them look for modes
    that the landscape missed: if there are any, step 2 is done again.
-4. One mode that a Gaussian fits badly gets a mixture, grown where particles of the target show that it lacks mass
-   (boost.py), as long as that brings it much nearer.
+4. A mixture that fits badly grows where particles of the target show that it lacks mass (boost.py), as long as that
+   brings it much nearer. Modes are seldom Gaussian; a funnel takes dozens of components.
 
 Candidates are compared by the sum of both Kullback-Leibler divergences, E_target[log gamma - log q] - E_q[log gamma -
 log q]: log Z drops out, mass that q lacks makes the first term large (on particles that were not used for fitting),
@@ -14,6 +14,8 @@ mass that it has in excess the second.
 `auto` leaves steps 3 and 4 out where importance weights say that the mixture fits already. It looks for modes in the
 same places as `annealed` otherwise.
 """
+
+from collections.abc import Callable
 
 import torch
 
@@ -52,10 +54,7 @@ def annealed(target: Target, seed: int, spent: Spent) -> Found:
     Raises:
         ValueError: If the log density is finite nowhere that was looked at.
     """
-    if target.dim > FULL_DIM:
-        return _many_dimensions(target, seed, spent)
-    landscape, fitted = _modes(target, seed, spent)
-    return _checked(target, landscape, fitted, seed, spent)
+    return _search(target, seed, spent, lambda components: False)
 
 
 def auto(target: Target, seed: int, spent: Spent) -> Found:
@@ -64,12 +63,14 @@ def auto(target: Target, seed: int, spent: Spent) -> Found:
     Raises:
         ValueError: If the log density is finite nowhere that was looked at.
     """
+    return _search(target, seed, spent, lambda components: _fits(target, components, seed))
+
+
+def _search(target: Target, seed: int, spent: Spent, content: Callable[[Components], bool]) -> Found:
     if target.dim > FULL_DIM:
         return _many_dimensions(target, seed, spent)
     landscape, fitted = _modes(target, seed, spent)
-    if _fits(target, fitted.components, seed):
-        return _found(fitted)
-    return _checked(target, landscape, fitted, seed, spent)
+    return _found(fitted) if content(fitted.components) else _checked(target, landscape, fitted, seed, spent)
 
 
 def _modes(target: Target, seed: int, spent: Spent) -> tuple[Landscape, Fitted]:
@@ -106,27 +107,24 @@ def _checked(target: Target, landscape: Landscape, fitted: Fitted, seed: int, sp
         return _found(fitted)
     if landscape.climb_from(particles.point[:_CHECKING_CLIMBS]):
         fitted = fit_modes(target, _starts(target, landscape.modes()), seed, share(spent, 1.0))
-    found = _found(fitted)
-    return found if found.modes > 1 else _refined(target, found, particles, seed, spent)
+    return _refined(target, _found(fitted), particles, seed, spent)
 
 
 def _refined(target: Target, found: Found, particles: Tempered, seed: int, spent: Spent) -> Found:
-    """A mixture instead of the Gaussian, where it is much nearer to the target."""
+    """The mixture grown, the components of its modes first, as long as that brings it much nearer to the target."""
     most = max(_GROWTH, min(_MOST, _MOST_COORDINATES // target.dim))
-    near = min(_NEAR, _NEAR_A_COORDINATE * target.dim)
-    for turn in range(1, most // _GROWTH + 1):
+    near, turn = min(_NEAR, _NEAR_A_COORDINATE * target.dim), 0
+    while (size := len(found.components.mean)) < most:
         # Half of the particles say where mass is lacking, the others judge.
         leading, judging = particles.halves()
         far = _divergence(target, found.components, judging, seed)
         if far < near or spent() >= 1.0:
             break
-        start = boosted(found.components, leading, turn * _GROWTH - len(found.components.mean))
+        start = boosted(found.components, leading, min(most - size, _GROWTH - size % _GROWTH))
         mixture = newton_fit_mixture(target, start, seed, spent)
         if not _divergence(target, mixture, judging, seed) < _GAIN * far:
             break
-        found, near = Found(mixture, "particles", found.modes), min(near, _VERY_NEAR)
-        if turn == most // _GROWTH:
-            break
+        found, near, turn = Found(mixture, "particles", found.modes), min(near, _VERY_NEAR), turn + 1
         following = temper(target, mixture.widened(_WIDENED), seed, spent, turn=turn)
         if following is None:
             break
