@@ -41,14 +41,22 @@ class LinearKernels(NamedTuple):
     scale: Tensor
     """s."""
 
+    def at(self, rows: slice) -> "LinearKernels":
+        """Some of the transitions."""
+        return LinearKernels(*(None if part is None else part[rows] for part in self))
+
     def log_density(self, y: Tensor, known: Known, field: Tensor | None, rows: slice) -> tuple[Tensor, Tensor]:
         """Of y, `m x batch x dim`, under transitions `rows` from known points: see `euler_log_density`."""
+        return euler_log_density(y - known.x, self.constant[rows], self.terms(known, rows), field, self.scale[rows])
+
+    def terms(self, known: Known, rows: slice) -> list[Term]:
+        """The fixed drift of transitions `rows` from known points, but for its constant."""
         terms = [Term(self.slope[rows], known.x)]
         if self.score is not None:
             terms.append(Term(self.score[rows], known.score))
         if self.rest is not None and known.rest is not None:
             terms.append(Term(self.rest[rows], known.rest))
-        return euler_log_density(y - known.x, self.constant[rows], terms, field, self.scale[rows])
+        return terms
 
     def steps(self) -> "LinearSteps":
         """The same in the form in which a simulation takes them one by one."""

@@ -16,13 +16,15 @@ import torch
 from torch import Tensor
 
 from .bridge import Bridge, Chain, Evaluate, Increments
-from .control import Control
+from .control import Control, Sight
 from .guide import Guide
 from .linear import Known, LinearKernels
+from .memo import Memo
 from .path import Node, Path
 from .prior import Prior, Scorer
 from .reference import Reference
 from .schedule import Annealing, Diffusion
+from .sweep import Driver, Role, Scene, sweep
 
 __all__ = ["Drift", "Dynamics", "OverdampedBridge"]
 
@@ -59,6 +61,7 @@ class OverdampedBridge(Bridge):
         mirrored: v = -u (CMCD); there is no backward control then.
     """
 
+    frugal = True
     times: Tensor
     start_rows: int
 
@@ -94,17 +97,44 @@ class OverdampedBridge(Bridge):
     def forward_chain(self) -> Chain:
         return self._chain(self._kernels()[0], self.forward_control, 0, 1.0)
 
+    def noting_chain(self, noise: Tensor) -> tuple[Chain, Memo | None]:
+        memo = Memo.of(noise, self.forward_control)
+        return self._chain(self._kernels()[0], self.forward_control, 0, 1.0, memo), memo
+
     def backward_chain(self) -> Chain:
         control = self.forward_control if self.mirrored else self.backward_control
         return self._chain(self._kernels()[1], control, 1, -1.0 if self.mirrored else 1.0)
 
     def increments(self, path: Path, first: int, last: int) -> Increments:
         known = _known(self.prior.scorer(), path.state[first : last + 1], path.score[first : last + 1])
-        u, v = self._fields(known, first, last)
         forward, backward = self._kernels()
-        early, late, rows = known.at(slice(None, -1)), known.at(slice(1, None)), slice(first, last)
+        rows = slice(first, last)
+        if not (known.x.requires_grad or known.score.requires_grad):
+            return self._sweep(known, (forward.at(rows), backward.at(rows)), first, last, path.memo)
+        u, v = self._fields(known, first, last)
+        early, late = known.at(slice(None, -1)), known.at(slice(1, None))
         live, shared = forward.log_density(late.x, early, u, rows)
         return Increments(live, backward.log_density(early.x, late, v, rows)[0], shared)
+
+    def _sweep(
+        self, known: Known, kernels: tuple[LinearKernels, LinearKernels], first: int, last: int, memo: Memo | None
+    ) -> Increments:
+        """The increments of constant paths."""
+        beta = self.guide.beta[first : last + 1, None, None]
+
+        def look(points: slice) -> Sight:
+            part = known.at(points)
+            return Sight.of(part.x, self.guide(*part, beta[points]))
+
+        forward, backward = self.forward_control, self.backward_control
+        controls = [control for control in (forward, backward) if control is not None]
+        features = [control.features(self.times).between(first, last + 1) for control in controls]
+        drivers = tuple(map(Driver, features, [control.layers() for control in controls]))
+        ahead = Role(None if forward is None else 0, 1.0, 0)
+        back = Role(None if backward is None else len(controls) - 1, 1.0, 1)
+        if self.mirrored:
+            back = Role(ahead.driver, -1.0, 1)
+        return sweep(Scene(known, look, (ahead, back), memo), kernels, drivers)
 
     def _kernels(self) -> tuple[LinearKernels, LinearKernels]:
         """Forward and backward kernels without their fields."""
@@ -129,15 +159,20 @@ class OverdampedBridge(Bridge):
         rest = None if prior is None or scorer.rest is None else prior.expand_as(scale)
         return LinearKernels(constant, slope, score, rest, scale)
 
-    def _chain(self, kernels: LinearKernels, control: Control | None, offset: int, sign: float) -> Chain:
-        """Kernels that start from grid point n + offset, with sign times the control."""
+    def _chain(
+        self, kernels: LinearKernels, control: Control | None, offset: int, sign: float, memo: Memo | None = None
+    ) -> Chain:
+        """Kernels that start from grid point n + offset, with sign times the control; what it does goes to the memo."""
         steps, scorer, beta = kernels.steps(), self.prior.scorer(), self.guide.beta.tolist()
-        features = [] if control is None else control.features(self.times).each()
+        asked = None if control is None else control.on_grid(self.times)
+        sights, hidden = (None, None) if memo is None else (memo.sight, memo.hidden)
 
         def transition(n: int, node: Node, noise: Tensor, evaluate: Evaluate) -> Node:
             at, known, field = n + offset, _known(scorer, node.state, node.score), None
-            if control is not None:
-                field = control(known.x, self.guide(*known, beta[at]), features[at])
+            if asked is not None:
+                out = None if sights is None else sights.at(at)
+                sight = Sight.of(known.x, self.guide(*known, beta[at]), out)
+                field = asked(at, sight, None if hidden is None else hidden[at])
                 field = field if sign == 1.0 else -field
             return evaluate(steps.draw(n, known, field, noise[0]))
 

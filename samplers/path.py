@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .memo import Memo
+
 __all__ = ["Node", "Path"]
 
 
@@ -30,6 +32,9 @@ class Path(NamedTuple):
     log_densities: Tensor
     """The target's log density at each, `(steps + 1) x batch`."""
 
+    memo: Memo | None = None
+    """What the simulation noted; only good for the parameters that drew these paths, and gone from a selection."""
+
     @classmethod
     def of(cls, nodes: Sequence[Node]) -> "Path":
         """The path through these nodes, from n = 0 on."""
@@ -39,7 +44,7 @@ class Path(NamedTuple):
     @classmethod
     def joined(cls, paths: Sequence["Path"]) -> "Path":
         """Several batches as one."""
-        states, scores, log_densities = zip(*paths, strict=True)
+        states, scores, log_densities = zip(*(path[:3] for path in paths), strict=True)
         return cls(torch.cat(states, 1), torch.cat(scores, 1), torch.cat(log_densities, 1))
 
     @property

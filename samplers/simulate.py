@@ -10,7 +10,7 @@ from gephyra.targets.base import Target
 from .bridge import Bridge, Chain, Evaluate
 from .path import Node, Path
 
-__all__ = ["evaluator", "simulate", "simulate_backward", "walk"]
+__all__ = ["evaluator", "simulate", "simulate_backward", "simulate_noting", "walk"]
 
 
 def simulate(bridge: Bridge, target: Target, noise: Tensor) -> Path:
@@ -26,6 +26,14 @@ def simulate(bridge: Bridge, target: Target, noise: Tensor) -> Path:
     """
     start = bridge.start(noise[: bridge.start_rows])
     return _walk(bridge, bridge.forward_chain(), range(bridge.steps), target, start, noise[bridge.start_rows :])
+
+
+@torch.no_grad()
+def simulate_noting(bridge: Bridge, target: Target, noise: Tensor) -> Path:
+    """The same paths with the bridge's memo of them: for use before its parameters change."""
+    start, moves = bridge.start(noise[: bridge.start_rows]), noise[bridge.start_rows :]
+    chain, memo = bridge.noting_chain(moves)
+    return _walk(bridge, chain, range(bridge.steps), target, start, moves)._replace(memo=memo)
 
 
 @torch.no_grad()
