@@ -50,20 +50,23 @@ def euler_log_density(
     return live, shared
 
 
-def euler_error(gap: Tensor, constant: Tensor, terms: Sequence[Term], field: Tensor | None, scale: Tensor) -> Tensor:
-    """e, `m x batch x dim`; arguments as for `euler_log_density`."""
-    drift = constant[:, None]
+def euler_error(
+    gap: Tensor, constant: Tensor, terms: Sequence[Term], field: Tensor | None, scale: Tensor, out: Tensor | None = None
+) -> Tensor:
+    """e, `m x batch x dim`; arguments as for `euler_log_density`, and where to put it."""
+    spread = scale[:, None]
+    error = torch.mul(gap, spread.reciprocal(), out=out)
+    error.addcmul_(constant[:, None], spread, value=-1.0)
     for term in terms:
-        drift = torch.addcmul(drift, term.coefficient[:, None], term.value)
-    if field is not None:
-        drift = drift.add_(field) if terms else drift + field
-    return (gap * scale.reciprocal()[:, None]).addcmul_(drift, scale[:, None], value=-1.0)
+        error.addcmul_(term.value, (term.coefficient * scale)[:, None], value=-1.0)
+    return error if field is None else error.addcmul_(field, spread, value=-1.0)
 
 
 def error_log_density(error: Tensor, scale: Tensor) -> Tensor:
     """The log density from e and s, `m x batch` in float64."""
     normaliser = scale.double().log().sum(-1, keepdim=True) + scale.shape[-1] * _HALF_LOG_TWO_PI
-    return torch.linalg.vector_norm(error, dim=-1).double().square_().mul_(-0.5).sub_(normaliser)
+    norm: Tensor = torch.linalg.vector_norm(error, dim=-1)
+    return norm.double().square_().mul_(-0.5).sub_(normaliser)
 
 
 def coefficient_gradients(

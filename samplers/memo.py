@@ -1,16 +1,22 @@
 """What a simulation notes of its paths, so that nothing has to be found twice while the parameters stay as they are."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import Tensor
 
 from .control import Control, Sight
 
-__all__ = ["HIDDEN_FLOATS", "Memo"]
+__all__ = ["Memo", "worth_keeping"]
 
-HIDDEN_FLOATS = 2**25
-"""A hidden layer on all points is kept for the gradient if it takes no more floats than this."""
+# Floats of an array on all points that may be kept for the gradient: 128 MB in single precision.
+_KEPT_FLOATS = 2**25
+
+
+def worth_keeping(shape: Sequence[int]) -> bool:
+    """Whether there is memory for an array of this shape; if not, what would be in it is found a second time."""
+    return math.prod(shape) <= _KEPT_FLOATS
 
 
 class Memo(NamedTuple):
@@ -28,9 +34,14 @@ class Memo(NamedTuple):
         """Of paths that are drawn from this noise, to be filled in; what would take too much memory is left out."""
         if control is None:
             return cls(noise, None, None)
-        shape = (noise.shape[0] + 1, noise.shape[1])
-        seen, score, hidden = (
-            noise.new_empty(*shape, size) if math.prod(shape) * size <= HIDDEN_FLOATS else None
-            for size in (control.inlet.in_features, noise.shape[2], control.hidden.in_features)
-        )
+        lead = (noise.shape[0] + 1, noise.shape[1])
+        sizes = (control.inlet.in_features, noise.shape[2], control.hidden.in_features)
+        shapes = [(*lead, size) for size in sizes]
+        seen, score, hidden = (noise.new_empty(shape) if worth_keeping(shape) else None for shape in shapes)
         return cls(noise, None if seen is None or score is None else Sight(seen, score), hidden)
+
+    def between(self, first: int, last: int) -> "Memo":
+        """That of transitions first, ..., last - 1."""
+        points = slice(first, last + 1)
+        sight = None if self.sight is None else self.sight.at(points)
+        return Memo(self.noise[first:last], sight, None if self.hidden is None else self.hidden[points])

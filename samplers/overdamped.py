@@ -134,7 +134,8 @@ class OverdampedBridge(Bridge):
         back = Role(None if backward is None else len(controls) - 1, 1.0, 1)
         if self.mirrored:
             back = Role(ahead.driver, -1.0, 1)
-        return sweep(Scene(known, look, (ahead, back), memo), kernels, drivers)
+        noted = None if memo is None else memo.between(first, last)
+        return sweep(Scene(known, look, (ahead, back), noted), kernels, drivers)
 
     def _kernels(self) -> tuple[LinearKernels, LinearKernels]:
         """Forward and backward kernels without their fields."""

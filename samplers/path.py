@@ -1,6 +1,6 @@
 """Simulated paths as they are stored: states, and what the target said at each."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -40,6 +40,18 @@ class Path(NamedTuple):
         """The path through these nodes, from n = 0 on."""
         states, scores, log_densities = zip(*nodes, strict=True)
         return cls(torch.stack(states), torch.stack(scores), torch.stack(log_densities))
+
+    @classmethod
+    def filled(cls, nodes: Iterable[Node], length: int) -> "Path":
+        """The path through `length` nodes, each copied as it comes: for constants, at half the memory of `of`."""
+        arrays: list[Tensor] = []
+        for index, node in enumerate(nodes):
+            if not arrays:
+                arrays = [part.new_empty(length, *part.shape) for part in node]
+            for array, part in zip(arrays, node, strict=True):
+                array[index] = part
+        state, score, log_densities = arrays
+        return cls(state, score, log_densities)
 
     @classmethod
     def joined(cls, paths: Sequence["Path"]) -> "Path":

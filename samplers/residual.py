@@ -47,7 +47,7 @@ def hidden_values(seen: Tensor, shift: Tensor, layers: Layers, out: Tensor | Non
 def outer(hidden: Tensor, score: Tensor, gate: Tensor, layers: Layers) -> Tensor:
     """u, `m x batch x dim`, from the hidden values, the score, `m x batch x dim`, and the gate, `m x 1 x dim`."""
     field, own_gate = _linear(functional.silu(hidden), layers.outlet, layers.outlet_bias).chunk(2, -1)
-    return (own_gate + gate).mul_(score).add_(field)
+    return torch.addcmul(field, own_gate + gate, score)
 
 
 def pull_back(
@@ -102,10 +102,10 @@ class _Residual(torch.autograd.Function):
 
 
 def _inlet(seen: Tensor, shift: Tensor, layers: Layers) -> Tensor:
-    # At one time the shift is a bias like any other.
-    if seen.ndim == 2:
-        return torch.addmm(shift, seen, layers.inlet.mT)
-    return torch.baddbmm(shift, seen, layers.inlet.mT.expand(seen.shape[0], -1, -1))
+    # At one time the shift is a bias like any other. A batched product would take half as long again.
+    if seen.ndim == 2 or shift.shape[0] == 1:
+        return _linear(seen, layers.inlet, shift.view(-1))
+    return (seen.flatten(0, 1) @ layers.inlet.mT).view(*seen.shape[:2], -1).add_(shift)
 
 
 def _linear(values: Tensor, weight: Tensor, bias: Tensor, out: Tensor | None = None) -> Tensor:

@@ -1,6 +1,7 @@
 """The one simulation loop, `walk`: draw paths of a bridge, from prior to target or back."""
 
 from collections.abc import Iterator, Sequence
+from itertools import chain as chain_of
 
 import torch
 from torch import Tensor
@@ -83,4 +84,5 @@ def _walk(bridge: Bridge, chain: Chain, order: Sequence[int], target: Target, st
     """Follow `chain` from `state` through the transitions in `order`; the log density is that of the last point."""
     evaluate = evaluator(bridge, target)
     start = evaluate(state)
-    return Path.of([start, *walk(chain, order, evaluate, start, noise)])
+    nodes = chain_of([start], walk(chain, order, evaluate, start, noise))
+    return Path.of(list(nodes)) if torch.is_grad_enabled() else Path.filled(nodes, len(order) + 1)

@@ -1,4 +1,4 @@
-"""Both chains' log densities on constant paths, a cache-full of points at a time: where a training step spends its time.
+"""Log densities of constant paths under both chains, a chunk of points at a time: where training spends its time.
 
 A control that is asked at every point of every path leaves far more behind than the caches hold, and more than the
 memory should. So the forward pass goes through the grid in chunks and keeps little; the backward pass goes through it
@@ -6,7 +6,6 @@ again, finds what it needs of a chunk, and adds the chunk's share to the gradien
 outside, computed and differentiated once.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -18,7 +17,7 @@ from .bridge import Increments
 from .control import Sight, TimeFeatures
 from .density import coefficient_gradients, error_log_density, euler_error
 from .linear import Known, LinearKernels
-from .memo import HIDDEN_FLOATS, Memo
+from .memo import Memo, worth_keeping
 from .residual import Layers, hidden_values, outer, pull_back
 
 __all__ = ["Driver", "Role", "Scene", "chunks", "sweep"]
@@ -99,7 +98,7 @@ def sweep(scene: Scene, kernels: tuple[LinearKernels, LinearKernels], drivers: t
 
 class _Sweep(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, scene: Scene, keep: bool, *flat: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(ctx: Any, scene: Scene, keep: bool, *flat: Any) -> tuple[Tensor, Tensor, Tensor]:
         ctx.grid = _Grid(scene, flat, keep)
         ctx.save_for_backward(*flat)
         forward, backward = ctx.grid.log_densities()
@@ -114,17 +113,22 @@ class _Sweep(torch.autograd.Function):
         return None, None, *ctx.grid.gradients(live, both)
 
 
+def _unflatten(flat: Sequence[Any]) -> tuple[list[LinearKernels], list[Driver]]:
+    """What `sweep` made flat for autograd."""
+    drivers = [
+        Driver(TimeFeatures(*flat[at : at + _FEATURES]), Layers(*flat[at + _FEATURES : at + _DRIVER]))
+        for at in range(2 * _KERNEL, len(flat), _DRIVER)
+    ]
+    return [LinearKernels(*flat[at : at + _KERNEL]) for at in (0, _KERNEL)], drivers
+
+
 class _Grid:
     """Kernels and controls on the grid, and what is kept of them from one pass to the next."""
 
-    def __init__(self, scene: Scene, flat: Sequence[Tensor | None], keep: bool) -> None:
+    def __init__(self, scene: Scene, flat: Sequence[Any], keep: bool) -> None:
         self._scene, self._flat, self._x, self._memo = scene, flat, scene.known.x, scene.memo
         self._steps, self._batch = self._x.shape[0] - 1, self._x.shape[1]
-        self._kernels = [LinearKernels(*flat[at : at + _KERNEL]) for at in (0, _KERNEL)]
-        self._drivers = [
-            Driver(TimeFeatures(*flat[at : at + _FEATURES]), Layers(*flat[at + _FEATURES : at + _DRIVER]))
-            for at in range(2 * _KERNEL, len(flat), _DRIVER)
-        ]
+        self._kernels, self._drivers = _unflatten(flat)
         self._hidden = [self._room_for(driver) if keep else None for driver in self._drivers]
         self._errors = [torch.empty_like(self._x[1:]) for _ in scene.roles]
         if self._memo is not None:
@@ -150,62 +154,76 @@ class _Grid:
     def gradients(self, live: tuple[Tensor, Tensor], both: tuple[Tensor, Tensor]) -> list[Tensor | None]:
         """The gradient in everything flat, from that in the densities with live and with live or constant controls."""
         sums = [None if like is None else torch.zeros_like(like) for like in self._flat]
-        for index in range(2):
-            for rows in chunks(slice(0, self._steps), self._batch, self._x.shape[2]):
-                self._pull_kernel(index, rows, both[index], LinearKernels(*sums[index * _KERNEL :][:_KERNEL]))
-        for driver in range(len(self._drivers)):
-            places = sums[2 * _KERNEL + driver * _DRIVER :][:_DRIVER]
-            for points in self._chunks(driver):
-                self._pull_driver(driver, points, live, places)
+        kernels, drivers = _unflatten(sums)
+        for index, kernel in enumerate(kernels):
+            for rows in self._parts(slice(0, self._steps), self._x.shape[2]):
+                self._pull_kernel(index, rows, both[index], kernel)
+        for index, driver in enumerate(drivers):
+            for points in self._chunks(index):
+                self._pull_driver(index, points, live, driver)
         return sums
 
-    def _pull_kernel(self, index: int, rows: slice, of_density: Tensor, places: LinearKernels) -> None:
+    def _pull_kernel(self, index: int, rows: slice, of_density: Tensor, sums: LinearKernels) -> None:
         """Put the gradient in some rows of a kernel in its place."""
-        role, kernel, error, weight = self._scene.roles[index], self._kernels[index], self._errors[index][rows], of_density[rows]
+        role, kernel = self._scene.roles[index], self._kernels[index]
+        error, weight = self._errors[index][rows], of_density[rows]
         known = self._scene.known.at(role.starts(rows))
         gap = self._x[role.ends(rows)] - known.x
         pull = error * weight.to(error.dtype)[..., None]
         values = [term.value for term in kernel.terms(known, rows)]
         found = coefficient_gradients(pull, weight.sum(1), error, gap, values, kernel.scale[rows])
         of_constant, of_scale, of_terms = found
-        live = [places.constant, places.slope, places.score, places.rest, places.scale]
-        for place, share in zip([p for p in live if p is not None], [of_constant, *of_terms, of_scale], strict=True):
+        # In the order of `LinearKernels.terms`.
+        places = [
+            place for place in (sums.constant, sums.scale, sums.slope, sums.score, sums.rest) if place is not None
+        ]
+        for place, share in zip(places, [of_constant, of_scale, *of_terms], strict=True):
             place[rows] = share
 
-    def _pull_driver(self, driver: int, points: slice, live: tuple[Tensor, Tensor], places: list[Tensor]) -> None:
+    def _pull_driver(self, index: int, points: slice, live: tuple[Tensor, Tensor], sums: Driver) -> None:
         """Add the gradient in a control at some grid points to its places."""
-        (shift, _), layers = self._drivers[driver]
-        sight, kept = self._sight(points), self._hidden[driver]
+        (shift, _), layers = self._drivers[index]
+        sight, kept = self._sight(points), self._hidden[index]
         hidden = hidden_values(sight.seen, shift[points], layers) if kept is None else kept[points]
-        pulls = []
+        gradient = self._pull_field(index, points, live)
+        found = pull_back(gradient, sight.seen, sight.score, shift[points], hidden, layers)
+        for place, share in zip(sums.features, found[:_FEATURES], strict=True):
+            place[points] = share
+        for place, share in zip(sums.layers, found[_FEATURES:], strict=True):
+            place += share
+
+    def _pull_field(self, driver: int, points: slice, live: tuple[Tensor, Tensor]) -> Tensor:
+        """The gradient in what a control puts out at some grid points."""
+        parts = []
         for index, role in enumerate(self._scene.roles):
             if role.driver == driver:
                 rows = role.transitions(points, self._steps)
-                weight = (role.sign * live[index][rows]).to(shift.dtype)[..., None]
+                weight = (role.sign * live[index][rows]).to(self._x.dtype)[..., None]
                 part = (self._errors[index][rows] * weight).mul_(self._kernels[index].scale[rows][:, None])
-                pulls.append((_shifted(role.starts(rows), -points.start), part))
-        gradient = pulls[0][1]
-        if len(pulls) > 1:
-            gradient = torch.zeros_like(sight.score)
-            for rows, part in pulls:
-                gradient[rows] += part
-        found = pull_back(gradient, sight.seen, sight.score, shift[points], hidden, layers)
-        for place, share in zip(places[:_FEATURES], found[:_FEATURES], strict=True):
-            place[points] = share
-        for place, share in zip(places[_FEATURES:], found[_FEATURES:], strict=True):
-            place += share
+                parts.append((_shifted(role.starts(rows), -points.start), part))
+        if len(parts) == 1:
+            # One chain asks a control exactly where its chunks are.
+            return parts[0][1]
+        total = torch.zeros_like(self._x[points])
+        for rows, part in parts:
+            total[rows] += part
+        return total
 
     def _chunks(self, driver: int) -> Iterator[slice]:
         """The grid points where a control is asked, a chunk at a time."""
         grid = slice(0, self._steps + 1)
-        asked = [role.starts(role.transitions(grid, self._steps)) for role in self._scene.roles if role.driver == driver]
+        asked = [
+            role.starts(role.transitions(grid, self._steps)) for role in self._scene.roles if role.driver == driver
+        ]
         hull = slice(min(part.start for part in asked), max(part.stop for part in asked))
-        width = self._drivers[driver].features.shift.shape[-1]
-        return chunks(hull, self._batch, width, cached=self._x.device.type == "cpu")
+        return self._parts(hull, self._drivers[driver].features.shift.shape[-1])
+
+    def _parts(self, whole: slice, width: int) -> Iterator[slice]:
+        return chunks(whole, self._batch, width, cached=self._x.device.type == "cpu")
 
     def _room_for(self, driver: Driver) -> Tensor | None:
         shape = (*self._x.shape[:2], driver.features.shift.shape[-1])
-        return self._x.new_empty(shape) if math.prod(shape) <= HIDDEN_FLOATS else None
+        return self._x.new_empty(shape) if worth_keeping(shape) else None
 
     def _sight(self, points: slice) -> Sight:
         memo = self._memo
@@ -229,7 +247,7 @@ class _Grid:
         push = push if push is None or role.sign == 1.0 else -push
         gap = self._x[role.ends(rows)] - known.x
         terms, scale = kernel.terms(known, rows), kernel.scale[rows]
-        self._errors[index][rows] = euler_error(gap, kernel.constant[rows], terms, push, scale)
+        euler_error(gap, kernel.constant[rows], terms, push, scale, out=self._errors[index][rows])
 
 
 def _shifted(rows: slice, by: int) -> slice:
