@@ -10,6 +10,7 @@ The backward kernel uses beta_{n+1} and the time step of n. Which reference, dri
 choice: `algorithms/`. Controls see the points and a guide like G_n (`guide.py`).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -98,6 +99,8 @@ class OverdampedBridge(Bridge):
         return self._chain(self._kernels()[0], self.forward_control, 0, 1.0)
 
     def noting_chain(self, noise: Tensor) -> tuple[Chain, Memo | None]:
+        if not self._has_networks():
+            return self.forward_chain(), None
         memo = Memo.of(noise, self.forward_control)
         return self._chain(self._kernels()[0], self.forward_control, 0, 1.0, memo), memo
 
@@ -109,7 +112,7 @@ class OverdampedBridge(Bridge):
         known = _known(self.prior.scorer(), path.state[first : last + 1], path.score[first : last + 1])
         forward, backward = self._kernels()
         rows = slice(first, last)
-        if not (known.x.requires_grad or known.score.requires_grad):
+        if self._has_networks() and not (known.x.requires_grad or known.score.requires_grad):
             return self._sweep(known, (forward.at(rows), backward.at(rows)), first, last, path.memo)
         u, v = self._fields(known, first, last)
         early, late = known.at(slice(None, -1)), known.at(slice(1, None))
@@ -136,6 +139,11 @@ class OverdampedBridge(Bridge):
             back = Role(ahead.driver, -1.0, 1)
         noted = None if memo is None else memo.between(first, last)
         return sweep(Scene(known, look, (ahead, back), noted), kernels, drivers)
+
+    def _has_networks(self) -> bool:
+        """Whether controls are networks with passes written out; any other module can stand in for one."""
+        controls = (self.forward_control, self.backward_control)
+        return all(control is None or isinstance(control, Control) for control in controls)
 
     def _kernels(self) -> tuple[LinearKernels, LinearKernels]:
         """Forward and backward kernels without their fields."""
@@ -165,15 +173,12 @@ class OverdampedBridge(Bridge):
     ) -> Chain:
         """Kernels that start from grid point n + offset, with sign times the control; what it does goes to the memo."""
         steps, scorer, beta = kernels.steps(), self.prior.scorer(), self.guide.beta.tolist()
-        asked = None if control is None else control.on_grid(self.times)
-        sights, hidden = (None, None) if memo is None else (memo.sight, memo.hidden)
+        ask = None if control is None else _questions(control, self.times, memo)
 
         def transition(n: int, node: Node, noise: Tensor, evaluate: Evaluate) -> Node:
             at, known, field = n + offset, _known(scorer, node.state, node.score), None
-            if asked is not None:
-                out = None if sights is None else sights.at(at)
-                sight = Sight.of(known.x, self.guide(*known, beta[at]), out)
-                field = asked(at, sight, None if hidden is None else hidden[at])
+            if ask is not None:
+                field = ask(at, known.x, self.guide(*known, beta[at]))
                 field = field if sign == 1.0 else -field
             return evaluate(steps.draw(n, known, field, noise[0]))
 
@@ -198,3 +203,17 @@ class OverdampedBridge(Bridge):
 
 def _known(scorer: Scorer, x: Tensor, score: Tensor) -> Known:
     return Known(x, score, None if scorer.rest is None else scorer.rest(x))
+
+
+def _questions(control: Control, times: Tensor, memo: Memo | None) -> Callable[[int, Tensor, Tensor], Tensor]:
+    """(grid point, x, score) -> u there; what was seen and found goes to the memo."""
+    if memo is None:
+        features = control.features(times).each()
+        return lambda at, x, score: control(x, score, features[at])
+    grid, sights, hidden = control.on_grid(times), memo.sight, memo.hidden
+
+    def noted(at: int, x: Tensor, score: Tensor) -> Tensor:
+        sight = Sight.of(x, score, None if sights is None else sights.at(at))
+        return grid(at, sight, None if hidden is None else hidden[at])
+
+    return noted
