@@ -26,10 +26,9 @@ from gephyra.samplers.evaluate import BLOCK_SIZE, block
 from gephyra.samplers.losses import reverse_kl_log_derivative
 from gephyra.samplers.objectives.detached import DetachedObjective
 from gephyra.samplers.optimise import Optimiser
-from gephyra.samplers.path import Path
 from gephyra.samplers.prepare import new_bridge
 from gephyra.samplers.settings import Budget, TrainingSettings
-from gephyra.samplers.weigh import spans
+from gephyra.samplers.sweep import chunks
 from gephyra.targets.seeds import Seeds
 
 
@@ -64,8 +63,7 @@ def products(case: Case, bridge: Bridge) -> Callable[[], None]:
     """The bare products of a step."""
     dim, width = bridge.dim, case.width
     inlet, hidden, outlet = torch.randn(width, 2 * dim), torch.randn(width, width), torch.randn(2 * dim, width)
-    states = torch.empty(1, 1, 1).expand(case.steps + 1, case.batch, dim)
-    lengths = [last - first for first, last in spans(bridge, Path(states, states, states[0, :, 0]))]
+    lengths = [points.stop - points.start for points in chunks(slice(0, case.steps), case.batch, width)]
     rows = {length * case.batch for length in (1, *lengths)}
     arrays = {m: (torch.randn(m, 2 * dim), torch.randn(m, width)) for m in rows}
 

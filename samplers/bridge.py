@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from .memo import Memo
 from .path import Node, Path
 
 __all__ = ["Bridge", "Chain", "Evaluate", "Increments"]
@@ -50,6 +51,7 @@ class Bridge(nn.Module, ABC):
         steps: Transitions N, at least 1.
         start_rows: Rows of `batch x dim` normal noise that the start of a path takes.
         step_rows: Rows that each transition takes.
+        frugal: Whether `increments` of constant paths takes any number of transitions at a bounded cost of memory.
     """
 
     dim: int
@@ -57,6 +59,7 @@ class Bridge(nn.Module, ABC):
     steps: int
     start_rows: int
     step_rows: int
+    frugal: bool = False
 
     @property
     @abstractmethod
@@ -83,6 +86,13 @@ class Bridge(nn.Module, ABC):
     @abstractmethod
     def forward_chain(self) -> Chain:
         """The forward kernels; whatever does not depend on the points is computed once, here."""
+
+    def noting_chain(self, noise: Tensor) -> tuple[Chain, Memo | None]:
+        """The forward kernels, and a memo of the paths that they are about to draw from `noise`, if they take notes.
+
+        `noise` is that of the transitions, `steps * step_rows x batch x dim`.
+        """
+        return self.forward_chain(), None
 
     @abstractmethod
     def backward_chain(self) -> Chain:

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .residual import Layers, residual
+from .residual import Layers, hidden_values, outer, residual
 
-__all__ = ["Control", "TimeFeatures"]
+__all__ = ["Control", "OnGrid", "Sight", "TimeFeatures"]
 
 _FREQUENCIES = 16
 # The gate multiplies a score that is clipped here, the body sees it within a tenth of that. A clip inside a mean keeps
@@ -40,6 +40,35 @@ class TimeFeatures(NamedTuple):
     def between(self, first: int, last: int) -> "TimeFeatures":
         """The features of grid points first, ..., last - 1, with a batch axis of size one after the time axis."""
         return TimeFeatures(self.shift[first:last, None], self.gate[first:last, None])
+
+
+class Sight(NamedTuple):
+    """What a control sees at points, `... x inputs`, and the score that its gates multiply, `... x dim`."""
+
+    seen: Tensor
+    score: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor, score: Tensor, out: "Sight | None" = None) -> "Sight":
+        """At x, `... x inputs`, with this score, clipped; written to `out` where nothing is differentiated."""
+        clipped = torch.clamp(score, -_SCORE_CLIP, _SCORE_CLIP, out=None if out is None else out.score)
+        parts = [x, clipped.clamp(-_SCORE_INPUT_CLIP, _SCORE_INPUT_CLIP)]
+        return cls(torch.cat(parts, -1, out=None if out is None else out.seen), clipped)
+
+    def at(self, rows: int | slice) -> "Sight":
+        """The same at some of m grid points."""
+        return Sight(self.seen[rows], self.score[rows])
+
+
+class OnGrid(NamedTuple):
+    """A control at grid points, with whatever does not depend on the points computed once."""
+
+    features: list[TimeFeatures]
+    layers: Layers
+
+    def __call__(self, n: int, sight: Sight, hidden: Tensor | None = None) -> Tensor:
+        """u, `batch x dim`, at grid point n; without gradients `hidden` takes what the second hidden layer is given."""
+        return _field(sight, self.features[n], self.layers, hidden)
 
 
 class Control(nn.Module):
@@ -81,26 +110,26 @@ class Control(nn.Module):
         embedding = self.time_out(functional.silu(self.time_in(torch.cat([phase.sin(), phase.cos()], -1))))
         return TimeFeatures(embedding + self.inlet.bias, self.gate(functional.silu(embedding)))
 
+    def on_grid(self, times: Tensor) -> OnGrid:
+        """At times in [0, 1], `(m,)`, one after the other."""
+        return OnGrid(self.features(times).each(), self.layers())
+
     def forward(self, x: Tensor, score: Tensor, features: TimeFeatures) -> Tensor:
         """u, `... x dim`, at points or states x, `... x inputs`, with annealed score `... x dim`, at those times."""
-        clipped = score.clamp(-_SCORE_CLIP, _SCORE_CLIP)
-        seen = torch.cat([x, clipped.clamp(-_SCORE_INPUT_CLIP, _SCORE_INPUT_CLIP)], -1)
-        if torch.is_grad_enabled() and seen.ndim == 3 and not seen.requires_grad:
-            return residual(seen, clipped, features.shift, features.gate, self._layers())
-        return self._plain(seen, clipped, features)
+        return _field(Sight.of(x, score), features, self.layers())
 
-    def _plain(self, seen: Tensor, clipped: Tensor, features: TimeFeatures) -> Tensor:
-        shift, layers = features.shift, self._layers()
-        # At one time the shift is a bias like any other: free.
-        inlet = functional.linear(seen, layers.inlet, shift if shift.ndim == 1 else None)
-        inlet = inlet if shift.ndim == 1 else inlet.add_(shift)
-        # Nobody else holds what the layers return, but autograd may.
-        constant = not torch.is_grad_enabled()
-        hidden = functional.linear(functional.silu(inlet, inplace=constant), layers.hidden, layers.hidden_bias)
-        outlet = functional.linear(functional.silu(hidden, inplace=constant), layers.outlet, layers.outlet_bias)
-        field, gate = outlet.chunk(2, -1)
-        return torch.addcmul(field, features.gate + gate, clipped)
-
-    def _layers(self) -> Layers:
+    def layers(self) -> Layers:
+        """The weights that do not see the time."""
         hidden, outlet = self.hidden, self.outlet
         return Layers(self.inlet.weight, hidden.weight, hidden.bias, outlet.weight, outlet.bias)
+
+
+def _field(sight: Sight, features: TimeFeatures, layers: Layers, hidden: Tensor | None = None) -> Tensor:
+    if not torch.is_grad_enabled():
+        return outer(hidden_values(sight.seen, features.shift, layers, hidden), sight.score, features.gate, layers)
+    if sight.seen.ndim == 3 and not sight.seen.requires_grad:
+        return residual(sight.seen, sight.score, features.shift, features.gate, layers)
+    inlet = functional.silu(functional.linear(sight.seen, layers.inlet) + features.shift)
+    inner = functional.silu(functional.linear(inlet, layers.hidden, layers.hidden_bias))
+    field, gate = functional.linear(inner, layers.outlet, layers.outlet_bias).chunk(2, -1)
+    return torch.addcmul(field, features.gate + gate, sight.score)

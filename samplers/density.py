@@ -1,4 +1,4 @@
-"""Log densities of Euler-like kernels along stored paths, fused: where a training step spends its time.
+"""Log densities of Euler-like kernels along stored paths, with the gradient written out.
 
 For a kernel N(y; base + s^2 D, s^2) with a linear drift D = k + sum_i a_i t_i + field and gap = y - base,
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["Term", "euler_log_density"]
+__all__ = ["Term", "coefficient_gradients", "error_log_density", "euler_error", "euler_log_density"]
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 
@@ -50,43 +50,66 @@ def euler_log_density(
     return live, shared
 
 
+def euler_error(
+    gap: Tensor, constant: Tensor, terms: Sequence[Term], field: Tensor | None, scale: Tensor, out: Tensor | None = None
+) -> Tensor:
+    """e, `m x batch x dim`; arguments as for `euler_log_density`, and where to put it."""
+    spread = scale[:, None]
+    error = torch.mul(gap, spread.reciprocal(), out=out)
+    error.addcmul_(constant[:, None], spread, value=-1.0)
+    for term in terms:
+        error.addcmul_(term.value, (term.coefficient * scale)[:, None], value=-1.0)
+    return error if field is None else error.addcmul_(field, spread, value=-1.0)
+
+
+def error_log_density(error: Tensor, scale: Tensor) -> Tensor:
+    """The log density from e and s, `m x batch` in float64."""
+    normaliser = scale.double().log().sum(-1, keepdim=True) + scale.shape[-1] * _HALF_LOG_TWO_PI
+    norm: Tensor = torch.linalg.vector_norm(error, dim=-1)
+    return norm.double().square_().mul_(-0.5).sub_(normaliser)
+
+
+def coefficient_gradients(
+    pull: Tensor, count: Tensor, error: Tensor, gap: Tensor, values: Sequence[Tensor], scale: Tensor
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """The gradient in k, s and the a_i, `m x dim` each.
+
+    Args:
+        pull: e times the gradient in the log density, `m x batch x dim`.
+        count: Sum over the batch of the gradient in the log density, `(m,)`.
+        error: e.
+        gap: y - base.
+        values: The terms t_i.
+        scale: s.
+    """
+    # d log density / ds = (e^2 - 1) / s + 2 e D, and s D = gap / s - e.
+    spread = (2.0 * (pull * gap).sum(1) / scale - (pull * error).sum(1) - count[:, None]) / scale
+    return pull.sum(1) * scale, spread.to(scale.dtype), [(pull * value).sum(1) * scale for value in values]
+
+
 class _EulerLogDensity(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, gap: Tensor, constant: Tensor, field: Tensor | None, scale: Tensor, *flat: Tensor
     ) -> tuple[Tensor, Tensor]:
-        drift = constant[:, None].expand_as(gap) if not flat else constant[:, None]
-        for coefficient, value in zip(flat[::2], flat[1::2], strict=True):
-            drift = torch.addcmul(drift, coefficient[:, None], value)
-        if field is not None:
-            drift = drift.add_(field) if flat else drift + field
-        error = (gap * scale.reciprocal()[:, None]).addcmul_(drift, scale[:, None], value=-1.0)
-        ctx.save_for_backward(error, drift, scale, *flat)
-        normaliser = scale.double().log().sum(-1, keepdim=True) + scale.shape[-1] * _HALF_LOG_TWO_PI
-        live = error.square().sum(-1).double().mul_(-0.5).sub_(normaliser)
+        terms = [Term(*pair) for pair in zip(flat[::2], flat[1::2], strict=True)]
+        error = euler_error(gap, constant, terms, field, scale)
+        ctx.save_for_backward(error, gap, scale, *flat)
+        live = error_log_density(error, scale)
         return live, live.clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, of_live: Tensor, of_shared: Tensor) -> tuple[Tensor | None, ...]:
-        error, drift, scale, *flat = ctx.saved_tensors
-        of_gap, of_constant, of_field, of_scale, *of_flat = (None,) * (4 + len(flat))
-        needed, spread = ctx.needs_input_grad, scale[:, None]
-        both = of_live + of_shared
+        error, gap, scale, *flat = ctx.saved_tensors
+        both, spread = of_live + of_shared, scale[:, None]
         pull = error * both.to(error.dtype)[:, :, None]
-        if needed[0]:
-            of_gap = pull / -spread
-        if needed[1]:
-            of_constant = pull.sum(1) * scale
-        if needed[2]:
-            of_field = (error * of_live.to(error.dtype)[:, :, None]).mul_(spread)
-        if needed[3]:
-            quadratic, linear = (pull * error).sum(1), (pull * drift).sum(1)
-            of_scale = (quadratic - both.sum(1, keepdim=True)) / scale + 2.0 * linear
-        for index in range(0, len(flat), 2):
-            coefficient, value = flat[index : index + 2]
-            if needed[4 + index]:
-                of_flat[index] = (pull * value).sum(1) * scale
-            if needed[5 + index]:
-                of_flat[index + 1] = pull * (scale * coefficient)[:, None]
+        sums = coefficient_gradients(pull, both.sum(1), error, gap, flat[1::2], scale)
+        of_constant, of_scale, of_coefficients = sums
+        of_gap = pull / -spread if ctx.needs_input_grad[0] else None
+        of_field = (error * of_live.to(error.dtype)[:, :, None]).mul_(spread) if ctx.needs_input_grad[2] else None
+        of_flat: list[Tensor | None] = []
+        for index, coefficient in enumerate(flat[::2]):
+            live = ctx.needs_input_grad[5 + 2 * index]
+            of_flat += [of_coefficients[index], pull * (scale * coefficient)[:, None] if live else None]
         return of_gap, of_constant, of_field, of_scale, *of_flat

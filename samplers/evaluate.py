@@ -18,7 +18,7 @@ from .estimate import log_mean_exp
 from .modes import nearest_mode
 from .random import keyed_generator, normal_noise
 from .resampling import systematic
-from .simulate import simulate
+from .simulate import simulate_noting
 from .weigh import log_weights
 
 __all__ = ["BLOCK_SIZE", "Fresh", "Pool", "block", "path_noise", "simulate_fresh"]
@@ -57,7 +57,7 @@ def path_noise(bridge: Bridge, stream: str, seed: int, index: int, size: int) ->
 @torch.no_grad()
 def block(bridge: Bridge, target: Target, stream: str, seed: int, index: int, size: int) -> tuple[Tensor, Tensor]:
     """End points `size x dim` and log weights `(size,)` of block `index`."""
-    path = simulate(bridge, target, path_noise(bridge, stream, seed, index, size))
+    path = simulate_noting(bridge, target, path_noise(bridge, stream, seed, index, size))
     return path.state[-1, :, : bridge.dim], log_weights(bridge, path)
 
 

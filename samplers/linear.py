@@ -7,6 +7,7 @@ the gradient in every schedule a few sums (`density.py`). A shrinkage a towards 
 (a - 1) / s^2 (x - m).
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -41,14 +42,23 @@ class LinearKernels(NamedTuple):
     scale: Tensor
     """s."""
 
+    def at(self, rows: slice) -> "LinearKernels":
+        """Some of the transitions."""
+        score, rest = (None if part is None else part[rows] for part in (self.score, self.rest))
+        return LinearKernels(self.constant[rows], self.slope[rows], score, rest, self.scale[rows])
+
     def log_density(self, y: Tensor, known: Known, field: Tensor | None, rows: slice) -> tuple[Tensor, Tensor]:
         """Of y, `m x batch x dim`, under transitions `rows` from known points: see `euler_log_density`."""
+        return euler_log_density(y - known.x, self.constant[rows], self.terms(known, rows), field, self.scale[rows])
+
+    def terms(self, known: Known, rows: slice) -> list[Term]:
+        """The fixed drift of transitions `rows` from known points, but for its constant."""
         terms = [Term(self.slope[rows], known.x)]
         if self.score is not None:
             terms.append(Term(self.score[rows], known.score))
         if self.rest is not None and known.rest is not None:
             terms.append(Term(self.rest[rows], known.rest))
-        return euler_log_density(y - known.x, self.constant[rows], terms, field, self.scale[rows])
+        return terms
 
     def steps(self) -> "LinearSteps":
         """The same in the form in which a simulation takes them one by one."""
@@ -76,9 +86,16 @@ class LinearSteps(NamedTuple):
     def draw(self, n: int, known: Known, field: Tensor | None, noise: Tensor) -> Tensor:
         """Points after transition n, `batch x dim`, from standard normal noise of that shape."""
         y = torch.addcmul(self.constant[n], noise, self.scale[n])
-        y = torch.addcmul(y, known.x, self.keep[n])
+        for coefficient, value in self._terms(n, known, field):
+            # In place where nothing is differentiated: what was just written is still in the cache.
+            y = torch.addcmul(y, value, coefficient) if torch.is_grad_enabled() else y.addcmul_(value, coefficient)
+        return y
+
+    def _terms(self, n: int, known: Known, field: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
+        yield self.keep[n], known.x
         if self.score is not None:
-            y = torch.addcmul(y, known.score, self.score[n])
+            yield self.score[n], known.score
         if self.rest is not None and known.rest is not None:
-            y = torch.addcmul(y, known.rest, self.rest[n])
-        return y if field is None else torch.addcmul(y, field, self.variance[n])
+            yield self.rest[n], known.rest
+        if field is not None:
+            yield self.variance[n], field

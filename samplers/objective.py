@@ -59,7 +59,9 @@ class Objective(nn.Module, ABC):
 def descend(bridge: Bridge, path: Path, loss: DetachedLoss) -> PathWeights:
     """Add the gradient of a loss on stored paths to `.grad`, a chunk of time at a time; returns their weights."""
     chunks = list(spans(bridge, path))
-    if len(chunks) == 1:
+    if len(chunks) != 1:
+        weights = path_weights(bridge, path)
+    else:
         # One chunk: the graph that gives the weights is the graph of the surrogate.
         increments, start = bridge.increments(path, *chunks[0]), bridge.start_log_density(path.state[0])
         forward, backward = increments.forward.detach(), increments.backward.detach()
@@ -68,7 +70,6 @@ def descend(bridge: Bridge, path: Path, loss: DetachedLoss) -> PathWeights:
             coefficients = loss(weights)
             _backward([*_inner(coefficients, increments, slice(None)), coefficients.start @ start])
             return weights
-    weights = path_weights(bridge, path)
     finite = weights.log_weight.isfinite()
     if int(finite.sum()) >= _LEAST_PATHS:
         # A selection copies the path; it is seldom needed.

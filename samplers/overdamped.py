@@ -10,19 +10,22 @@ The backward kernel uses beta_{n+1} and the time step of n. Which reference, dri
 choice: `algorithms/`. Controls see the points and a guide like G_n (`guide.py`).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .bridge import Bridge, Chain, Evaluate, Increments
-from .control import Control
+from .control import Control, Sight
 from .guide import Guide
 from .linear import Known, LinearKernels
+from .memo import Memo
 from .path import Node, Path
 from .prior import Prior, Scorer
 from .reference import Reference
 from .schedule import Annealing, Diffusion
+from .sweep import Driver, Role, Scene, sweep
 
 __all__ = ["Drift", "Dynamics", "OverdampedBridge"]
 
@@ -59,6 +62,7 @@ class OverdampedBridge(Bridge):
         mirrored: v = -u (CMCD); there is no backward control then.
     """
 
+    frugal = True
     times: Tensor
     start_rows: int
 
@@ -98,17 +102,52 @@ class OverdampedBridge(Bridge):
     def forward_chain(self) -> Chain:
         return self._chain(self._kernels()[0], self.forward_control, 0, 1.0)
 
+    def noting_chain(self, noise: Tensor) -> tuple[Chain, Memo | None]:
+        if not self._has_networks():
+            return self.forward_chain(), None
+        memo = Memo.of(noise, self.forward_control)
+        return self._chain(self._kernels()[0], self.forward_control, 0, 1.0, memo), memo
+
     def backward_chain(self) -> Chain:
         control = self.forward_control if self.mirrored else self.backward_control
         return self._chain(self._kernels()[1], control, 1, -1.0 if self.mirrored else 1.0)
 
     def increments(self, path: Path, first: int, last: int) -> Increments:
         known = _known(self.prior.scorer(), path.state[first : last + 1], path.score[first : last + 1])
-        u, v = self._fields(known, first, last)
         forward, backward = self._kernels()
-        early, late, rows = known.at(slice(None, -1)), known.at(slice(1, None)), slice(first, last)
+        rows = slice(first, last)
+        if self._has_networks() and not (known.x.requires_grad or known.score.requires_grad):
+            return self._sweep(known, (forward.at(rows), backward.at(rows)), first, last, path.memo)
+        u, v = self._fields(known, first, last)
+        early, late = known.at(slice(None, -1)), known.at(slice(1, None))
         live, shared = forward.log_density(late.x, early, u, rows)
         return Increments(live, backward.log_density(early.x, late, v, rows)[0], shared)
+
+    def _sweep(
+        self, known: Known, kernels: tuple[LinearKernels, LinearKernels], first: int, last: int, memo: Memo | None
+    ) -> Increments:
+        """The increments of constant paths."""
+        beta = self.guide.beta[first : last + 1, None, None]
+
+        def look(points: slice) -> Sight:
+            part = known.at(points)
+            return Sight.of(part.x, self.guide(*part, beta[points]))
+
+        forward, backward = self.forward_control, self.backward_control
+        controls = [control for control in (forward, backward) if control is not None]
+        features = [control.features(self.times).between(first, last + 1) for control in controls]
+        drivers = tuple(map(Driver, features, [control.layers() for control in controls]))
+        ahead = Role(None if forward is None else 0, 1.0, 0)
+        back = Role(None if backward is None else len(controls) - 1, 1.0, 1)
+        if self.mirrored:
+            back = Role(ahead.driver, -1.0, 1)
+        noted = None if memo is None else memo.between(first, last)
+        return sweep(Scene(known, look, (ahead, back), noted), kernels, drivers)
+
+    def _has_networks(self) -> bool:
+        """Whether controls are networks with passes written out; any other module can stand in for one."""
+        controls = (self.forward_control, self.backward_control)
+        return all(control is None or isinstance(control, Control) for control in controls)
 
     def _kernels(self) -> tuple[LinearKernels, LinearKernels]:
         """Forward and backward kernels without their fields."""
@@ -133,15 +172,17 @@ class OverdampedBridge(Bridge):
         rest = None if prior is None or scorer.rest is None else prior.expand_as(scale)
         return LinearKernels(constant, slope, score, rest, scale)
 
-    def _chain(self, kernels: LinearKernels, control: Control | None, offset: int, sign: float) -> Chain:
-        """Kernels that start from grid point n + offset, with sign times the control."""
+    def _chain(
+        self, kernels: LinearKernels, control: Control | None, offset: int, sign: float, memo: Memo | None = None
+    ) -> Chain:
+        """Kernels that start from grid point n + offset, with sign times the control; what it does goes to the memo."""
         steps, scorer, beta = kernels.steps(), self.prior.scorer(), self.guide.beta.tolist()
-        features = [] if control is None else control.features(self.times).each()
+        ask = None if control is None else _questions(control, self.times, memo)
 
         def transition(n: int, node: Node, noise: Tensor, evaluate: Evaluate) -> Node:
             at, known, field = n + offset, _known(scorer, node.state, node.score), None
-            if control is not None:
-                field = control(known.x, self.guide(*known, beta[at]), features[at])
+            if ask is not None:
+                field = ask(at, known.x, self.guide(*known, beta[at]))
                 field = field if sign == 1.0 else -field
             return evaluate(steps.draw(n, known, field, noise[0]))
 
@@ -166,3 +207,17 @@ class OverdampedBridge(Bridge):
 
 def _known(scorer: Scorer, x: Tensor, score: Tensor) -> Known:
     return Known(x, score, None if scorer.rest is None else scorer.rest(x))
+
+
+def _questions(control: Control, times: Tensor, memo: Memo | None) -> Callable[[int, Tensor, Tensor], Tensor]:
+    """(grid point, x, score) -> u there; what was seen and found goes to the memo."""
+    if memo is None:
+        features = control.features(times).each()
+        return lambda at, x, score: control(x, score, features[at])
+    grid, sights, hidden = control.on_grid(times), memo.sight, memo.hidden
+
+    def noted(at: int, x: Tensor, score: Tensor) -> Tensor:
+        sight = Sight.of(x, score, None if sights is None else sights.at(at))
+        return grid(at, sight, None if hidden is None else hidden[at])
+
+    return noted

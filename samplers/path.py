@@ -1,10 +1,12 @@
 """Simulated paths as they are stored: states, and what the target said at each."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from .memo import Memo
 
 __all__ = ["Node", "Path"]
 
@@ -30,6 +32,9 @@ class Path(NamedTuple):
     log_densities: Tensor
     """The target's log density at each, `(steps + 1) x batch`."""
 
+    memo: Memo | None = None
+    """What the simulation noted; only good for the parameters that drew these paths, and gone from a selection."""
+
     @classmethod
     def of(cls, nodes: Sequence[Node]) -> "Path":
         """The path through these nodes, from n = 0 on."""
@@ -37,9 +42,21 @@ class Path(NamedTuple):
         return cls(torch.stack(states), torch.stack(scores), torch.stack(log_densities))
 
     @classmethod
+    def filled(cls, nodes: Iterable[Node], length: int) -> "Path":
+        """The path through `length` nodes, each copied as it comes: for constants, at half the memory of `of`."""
+        arrays: list[Tensor] = []
+        for index, node in enumerate(nodes):
+            if not arrays:
+                arrays = [part.new_empty(length, *part.shape) for part in node]
+            for array, part in zip(arrays, node, strict=True):
+                array[index] = part
+        state, score, log_densities = arrays
+        return cls(state, score, log_densities)
+
+    @classmethod
     def joined(cls, paths: Sequence["Path"]) -> "Path":
         """Several batches as one."""
-        states, scores, log_densities = zip(*paths, strict=True)
+        states, scores, log_densities = zip(*(path[:3] for path in paths), strict=True)
         return cls(torch.cat(states, 1), torch.cat(scores, 1), torch.cat(log_densities, 1))
 
     @property

@@ -1,6 +1,7 @@
 """The one simulation loop, `walk`: draw paths of a bridge, from prior to target or back."""
 
 from collections.abc import Iterator, Sequence
+from itertools import chain as chain_of
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from gephyra.targets.base import Target
 from .bridge import Bridge, Chain, Evaluate
 from .path import Node, Path
 
-__all__ = ["evaluator", "simulate", "simulate_backward", "walk"]
+__all__ = ["evaluator", "simulate", "simulate_backward", "simulate_noting", "walk"]
 
 
 def simulate(bridge: Bridge, target: Target, noise: Tensor) -> Path:
@@ -26,6 +27,14 @@ def simulate(bridge: Bridge, target: Target, noise: Tensor) -> Path:
     """
     start = bridge.start(noise[: bridge.start_rows])
     return _walk(bridge, bridge.forward_chain(), range(bridge.steps), target, start, noise[bridge.start_rows :])
+
+
+@torch.no_grad()
+def simulate_noting(bridge: Bridge, target: Target, noise: Tensor) -> Path:
+    """The same paths with the bridge's memo of them: for use before its parameters change."""
+    start, moves = bridge.start(noise[: bridge.start_rows]), noise[bridge.start_rows :]
+    chain, memo = bridge.noting_chain(moves)
+    return _walk(bridge, chain, range(bridge.steps), target, start, moves)._replace(memo=memo)
 
 
 @torch.no_grad()
@@ -75,4 +84,5 @@ def _walk(bridge: Bridge, chain: Chain, order: Sequence[int], target: Target, st
     """Follow `chain` from `state` through the transitions in `order`; the log density is that of the last point."""
     evaluate = evaluator(bridge, target)
     start = evaluate(state)
-    return Path.of([start, *walk(chain, order, evaluate, start, noise)])
+    nodes = chain_of([start], walk(chain, order, evaluate, start, noise))
+    return Path.of(list(nodes)) if torch.is_grad_enabled() else Path.filled(nodes, len(order) + 1)

@@ -62,9 +62,12 @@ class PathWeights(NamedTuple):
 
 
 def spans(bridge: Bridge, path: Path, chunk_floats: int = _CHUNK_FLOATS) -> Iterator[tuple[int, int]]:
-    """Split the transitions into consecutive ranges [first, last) of about `chunk_floats` numbers each."""
+    """Split the transitions into consecutive ranges [first, last) of about `chunk_floats` numbers each.
+
+    A frugal bridge takes all of them at once.
+    """
     per_step = max(1, path.state[0].numel())
-    length = max(1, min(bridge.steps, chunk_floats // per_step))
+    length = max(1, bridge.steps if bridge.frugal else min(bridge.steps, chunk_floats // per_step))
     for first in range(0, bridge.steps, length):
         yield first, min(bridge.steps, first + length)
 

@@ -57,12 +57,14 @@ class Seeds(Target):
         power = np.zeros(self.dim)
         power[-1] = _GAMMA_SHAPE + 0.5 * len(ROWS)
         self._linear = Constant(design @ r + power)
-        # Logarithms of the prior scales' inverses: constant for the coefficients, log tau / 2 for the effects.
-        coefficient = np.arange(self.dim - 1) < _COEFFICIENTS
+        # Logarithms of the prior scales' inverses: constant for the coefficients, log tau / 2 for the effects. log tau
+        # has a column too, with nothing in it: arrays stay contiguous.
+        index = np.arange(self.dim)
+        coefficient, effect = index < _COEFFICIENTS, (index >= _COEFFICIENTS) & (index < self.dim - 1)
         self._log_root = Constant(np.where(coefficient, -math.log(_COEFFICIENT_SCALE), 0.0))
-        self._half_effect = Constant(np.where(coefficient, 0.0, 0.5))
+        self._half_effect = Constant(0.5 * effect)
         # Half the sum over everything for the log density, over the effects for the derivative in log tau.
-        self._halves = Constant(np.stack([np.full(self.dim - 1, 0.5), np.where(coefficient, 0.0, 0.5)], 1))
+        self._halves = Constant(np.stack([0.5 * (coefficient | effect), 0.5 * effect], 1))
         self._constant = _log_constant(r, n)
 
     def _log_density(self, x: Tensor) -> Tensor:
@@ -70,17 +72,17 @@ class Seeds(Target):
 
     def _log_density_and_score(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """As few operations as there are: small batches pay for each more than for its numbers."""
-        gaussian, log_tau = x[:, :-1], x[:, -1:]
+        log_tau = x[:, -1:]
         logit = x @ self._design.like(x)
         # exp(log_tau / 2) rather than tau: it overflows later, and 0 * inf never arises at b = 0.
-        root = torch.addcmul(self._log_root.like(x), log_tau, self._half_effect.like(x)).exp()
-        standard = root * gaussian
-        halves = standard.square() @ self._halves.like(x)
-        rate = _GAMMA_RATE * log_tau.exp()
+        root = torch.addcmul(self._log_root.like(x), log_tau, self._half_effect.like(x)).exp_()
+        standard = root * x
+        halves = (standard.square() @ self._halves.like(x)).add_(log_tau.exp(), alpha=_GAMMA_RATE)
         linear = self._linear.like(x)
-        quadratic = torch.addmv(halves[:, 0] + rate[:, 0], softplus(logit, threshold=_EXACT), self._seeds.like(x))
+        quadratic = torch.addmv(halves[:, 0], softplus(logit, threshold=_EXACT), self._seeds.like(x))
         log_density = torch.addmv(quadratic, x, linear, beta=-1.0) + self._constant
-        pull = torch.cat([root * standard, halves[:, 1:] + rate], -1)
+        pull = root * standard
+        pull[:, -1:] = halves[:, 1:]
         return log_density, linear - torch.addmm(pull, logit.sigmoid(), self._counted_design.like(x))
 
     def _constrain(self, x: Tensor) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from ..bridge import Bridge
 from ..losses import DetachedLoss, PathCoefficients, trajectory_balance
 from ..noise import NoiseSource
 from ..objective import Gradient, Objective, descend
-from ..simulate import simulate
+from ..simulate import simulate_noting
 from ..weigh import PathWeights
 
 __all__ = ["DetachedObjective", "TrajectoryBalance"]
@@ -27,8 +27,7 @@ class DetachedObjective(Objective):
         self._loss = loss
 
     def gradient(self, bridge: Bridge, target: Target, noise: NoiseSource, batch: int) -> Gradient:
-        with torch.no_grad():
-            path = simulate(bridge, target, noise.normal((bridge.noise_rows, batch, bridge.dim)))
+        path = simulate_noting(bridge, target, noise.normal((bridge.noise_rows, batch, bridge.dim)))
         return Gradient.of(descend(bridge, path, self._loss).log_weight)
 
 
@@ -46,8 +45,7 @@ class TrajectoryBalance(Objective):
     started: Tensor
 
     def gradient(self, bridge: Bridge, target: Target, noise: NoiseSource, batch: int) -> Gradient:
-        with torch.no_grad():
-            path = simulate(bridge, target, noise.normal((bridge.noise_rows, batch, bridge.dim)))
+        path = simulate_noting(bridge, target, noise.normal((bridge.noise_rows, batch, bridge.dim)))
         weights = descend(bridge, path, self._loss)
         finite = weights.log_weight[weights.log_weight.isfinite()]
         if finite.shape[0]:

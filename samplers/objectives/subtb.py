@@ -26,7 +26,7 @@ from ..losses import PathCoefficients
 from ..noise import NoiseSource
 from ..objective import Gradient, Objective, descend
 from ..path import Path
-from ..simulate import simulate
+from ..simulate import simulate_noting
 from ..weigh import PathWeights
 from .inputs import ObjectiveInputs
 
@@ -70,8 +70,7 @@ class SubTrajectoryBalance(Objective):
         self.register_buffer("times", times, persistent=False)
 
     def gradient(self, bridge: Bridge, target: Target, noise: NoiseSource, batch: int) -> Gradient:
-        with torch.no_grad():
-            path = simulate(bridge, target, noise.normal((bridge.noise_rows, batch, bridge.dim)))
+        path = simulate_noting(bridge, target, noise.normal((bridge.noise_rows, batch, bridge.dim)))
         return Gradient.of(descend(bridge, path, partial(self._loss, bridge, path)).log_weight)
 
     def _loss(self, bridge: Bridge, path: Path, weights: PathWeights) -> PathCoefficients:

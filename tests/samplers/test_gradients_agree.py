@@ -57,9 +57,10 @@ def test_log_derivative_and_reparametrised_gradients_agree(method: Method) -> No
 
 @pytest.mark.parametrize("loss", [Loss.RKL_LD, Loss.LV, Loss.TB])
 def test_chunks_do_not_change_the_gradient(loss: Loss, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of bridges that are not frugal; those that are chunk by themselves (`test_sweep.py`)."""
     gradients = []
     for floats in (1, 3 * 16 * 2, 10**9):
-        bridge = random_bridge(Method.DBS, 2, steps=7, networks=0.3)
+        bridge = random_bridge(Method.DBS_UD, 2, steps=7, networks=0.3)
         for module in (objective_module, weigh_module):
             monkeypatch.setattr(module, "spans", partial(spans, chunk_floats=floats))
         objective = objective_of(bridge, loss, reward_to_go=loss is Loss.RKL_LD)
