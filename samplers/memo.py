@@ -28,20 +28,27 @@ class Memo(NamedTuple):
     """What the forward control saw at each grid point but the last, `(steps + 1) x batch` rows."""
     hidden: Tensor | None
     """What its second hidden layer was given there, `(steps + 1) x batch x width`."""
+    rest: Tensor | None
+    """The rest of the prior's score there, `(steps + 1) x batch x dim`."""
 
     @classmethod
-    def of(cls, noise: Tensor, control: Control | None) -> "Memo":
-        """Of paths that are drawn from this noise, to be filled in; what would take too much memory is left out."""
-        if control is None:
-            return cls(noise, None, None)
+    def of(cls, noise: Tensor, control: Control | None, *, rest: bool) -> "Memo":
+        """Of paths that are drawn from this noise, to be filled in; what would take too much memory is left out.
+
+        `rest` says whether the prior's score has a rest.
+        """
         lead = (noise.shape[0] + 1, noise.shape[1])
+        rests = noise.new_empty(*lead, noise.shape[2]) if rest else None
+        if control is None:
+            return cls(noise, None, None, rests)
         sizes = (control.inlet.in_features, noise.shape[2], control.hidden.in_features)
         shapes = [(*lead, size) for size in sizes]
         seen, score, hidden = (noise.new_empty(shape) if worth_keeping(shape) else None for shape in shapes)
-        return cls(noise, None if seen is None or score is None else Sight(seen, score), hidden)
+        return cls(noise, None if seen is None or score is None else Sight(seen, score), hidden, rests)
 
     def between(self, first: int, last: int) -> "Memo":
         """That of transitions first, ..., last - 1."""
         points = slice(first, last + 1)
         sight = None if self.sight is None else self.sight.at(points)
-        return Memo(self.noise[first:last], sight, None if self.hidden is None else self.hidden[points])
+        hidden, rest = (None if part is None else part[points] for part in (self.hidden, self.rest))
+        return Memo(self.noise[first:last], sight, hidden, rest)

@@ -105,7 +105,7 @@ class OverdampedBridge(Bridge):
     def noting_chain(self, noise: Tensor) -> tuple[Chain, Memo | None]:
         if not self._has_networks():
             return self.forward_chain(), None
-        memo = Memo.of(noise, self.forward_control)
+        memo = Memo.of(noise, self.forward_control, rest=self.prior.scorer().rest is not None)
         return self._chain(self._kernels()[0], self.forward_control, 0, 1.0, memo), memo
 
     def backward_chain(self) -> Chain:
@@ -113,9 +113,8 @@ class OverdampedBridge(Bridge):
         return self._chain(self._kernels()[1], control, 1, -1.0 if self.mirrored else 1.0)
 
     def increments(self, path: Path, first: int, last: int) -> Increments:
-        known = _known(self.prior.scorer(), path.state[first : last + 1], path.score[first : last + 1])
+        rows, known = slice(first, last), self._known_on(path, slice(first, last + 1))
         forward, backward = self._kernels()
-        rows = slice(first, last)
         if self._has_networks() and not (known.x.requires_grad or known.score.requires_grad):
             return self._sweep(known, (forward.at(rows), backward.at(rows)), first, last, path.memo)
         u, v = self._fields(known, first, last)
@@ -143,6 +142,17 @@ class OverdampedBridge(Bridge):
             back = Role(ahead.driver, -1.0, 1)
         noted = None if memo is None else memo.between(first, last)
         return sweep(Scene(known, look, (ahead, back), noted), kernels, drivers)
+
+    def _known_on(self, path: Path, points: slice) -> Known:
+        """What is known at some grid points of paths."""
+        scorer, x, score = self.prior.scorer(), path.state[points], path.score[points]
+        if path.memo is None or path.memo.rest is None or scorer.rest is None:
+            return _known(scorer, x, score)
+        rest = path.memo.rest[points]
+        if points.stop > self.steps:
+            # No transition has started from the last point.
+            rest[-1] = scorer.rest(x[-1])
+        return Known(x, score, rest)
 
     def _has_networks(self) -> bool:
         """Whether controls are networks with passes written out; any other module can stand in for one."""
@@ -181,6 +191,8 @@ class OverdampedBridge(Bridge):
 
         def transition(n: int, node: Node, noise: Tensor, evaluate: Evaluate) -> Node:
             at, known, field = n + offset, _known(scorer, node.state, node.score), None
+            if memo is not None and memo.rest is not None and known.rest is not None:
+                memo.rest[at] = known.rest
             if ask is not None:
                 field = ask(at, known.x, self.guide(*known, beta[at]))
                 field = field if sign == 1.0 else -field
