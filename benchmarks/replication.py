@@ -1,14 +1,16 @@
 """The rKL-LD paper's comparison of losses (Sanokowski et al. 2025), repeated at a small budget.
 
     python benchmarks/replication.py [--json] [--targets seeds,sonar,credit-flat] [--methods cmcd,dbs]
-        [--losses rkl-r,lv,rkl-ld] [--iterations 500] [--seeds 0,1,2] [--jobs 1]
+        [--diffusion learned,frozen] [--losses rkl-r,lv,rkl-ld] [--starts rkl-ld] [--iterations 500] [--seeds 0,1,2]
+        [--jobs 1]
 
 The paper's conditions: no preconditioning, a Gaussian prior that is learned, diffusion coefficients learned and frozen
 (`paper.py` has where runs start), CMCD with annealed Langevin drifts and linear annealing to begin with, DBS without
 any fixed drift, steps of equal length, the same iterations, batch and steps for every loss. Not the paper's: 32 steps
 instead of 128, as long as each of those; batches of 128 instead of 2000; 500 iterations instead of 40 000; our control
 networks, Adam and cosine decay; five times its learning rates for DBS; one evaluation, of 4096 fresh paths after the
-last step, instead of the best epoch. A run is never repeated and never left out: what has no ELBO is counted.
+last step, instead of the best epoch. The paper's starts and rates differ between losses: --starts gives all losses
+those of one. A run is never repeated and never left out: what has no ELBO is counted.
 
 `rkl-ld` is the paper's estimator, with our leave-one-out mean. Two more words are known: `rkl-ld-shared` adds the
 score of log q in what both chains share, `rkl-ld-controlled` is what the service trains with. Rows and the table go to
@@ -57,6 +59,8 @@ class Row:
     loss: str
     seed: int
     iterations: int
+    starts_as: str
+    """The loss of the paper whose start it took."""
     seconds: float | None = None
     first_elbo: float | None = None
     """Of the first batch: the untrained bridge."""
@@ -75,17 +79,25 @@ class Row:
         return self.elbo < self.first_elbo + 0.5 * max(0.0, self.best_elbo - self.first_elbo)
 
 
-def run(cell: Cell, iterations: int, seed: int) -> Row:
-    """Train once, evaluate once."""
+def run(cell: Cell, iterations: int, seed: int, starts_as: str | None = None) -> Row:
+    """Train once, evaluate once.
+
+    Args:
+        cell: What.
+        iterations: Optimiser steps, at least 1.
+        seed: Of weights and noise.
+        starts_as: The loss of the paper whose start it takes; None: its own.
+    """
     target, loss = build(cell.target, data_folder()), LOSSES[cell.loss]
-    start = STARTS[cell._replace(loss=loss.starts_as)]
+    starts_as = starts_as or loss.starts_as
+    start = STARTS[cell._replace(loss=starts_as)]
     settings = settings_of(cell, start, iterations, seed)
     bridge = bridge_of(target.dim, start, settings)
     optimiser, began = Optimiser(bridge, loss.make(), settings), time.perf_counter()
     course = [-optimiser.advance(target, step / iterations).loss for step in range(iterations)]
     seconds = time.perf_counter() - began
     means = [statistics.fmean(course[last - _WINDOW : last]) for last in range(_WINDOW, iterations + 1)]
-    row = Row(cell.target, cell.method.value, cell.learned, cell.loss, seed, iterations, seconds)
+    row = Row(cell.target, cell.method.value, cell.learned, cell.loss, seed, iterations, starts_as, seconds)
     return _measured(row, course[0], max(means, default=-math.inf), _log_weights(bridge, target, seed))
 
 
@@ -157,11 +169,11 @@ def main() -> None:
     ]
     if options.child:
         ((cell, seed),) = runs
-        print(json.dumps(asdict(run(cell, options.iterations, seed))))
+        print(json.dumps(asdict(run(cell, options.iterations, seed, options.starts))))
         return
     rows: list[Row] = []
     with ThreadPoolExecutor(options.jobs) as pool:
-        for row in pool.map(lambda each: _child(each[0], each[1], options.iterations), runs):
+        for row in pool.map(lambda each: _child(each[0], each[1], options), runs):
             if options.json:
                 print("," if rows else "[", json.dumps(asdict(row)), flush=True)
             rows.append(row)
@@ -170,12 +182,14 @@ def main() -> None:
     print("", *table(rows), sep="\n", file=sys.stderr)
 
 
-def _child(cell: Cell, seed: int, iterations: int) -> Row:
+def _child(cell: Cell, seed: int, options: argparse.Namespace) -> Row:
     """The run in a process of its own; one that ends badly has failed."""
-    kind = "learned" if cell.learned else "frozen"
+    kind, iterations = "learned" if cell.learned else "frozen", options.iterations
     words = ["--targets", cell.target, "--methods", cell.method.value, "--diffusion", kind, "--losses", cell.loss]
-    done = in_child("benchmarks.replication", [*words, "--seeds", str(seed), "--iterations", str(iterations)])
-    row = Row(cell.target, cell.method.value, cell.learned, cell.loss, seed, iterations)
+    words += ["--seeds", str(seed), "--iterations", str(iterations)]
+    words += ["--starts", options.starts] if options.starts else []
+    done, starts_as = in_child("benchmarks.replication", words), options.starts or LOSSES[cell.loss].starts_as
+    row = Row(cell.target, cell.method.value, cell.learned, cell.loss, seed, iterations, starts_as)
     row = row if done.returncode else Row(**json.loads(done.stdout))
     reached = "failed" if row.elbo is None else f"ELBO {row.elbo:.3f}{' diverged' if row.diverged else ''}"
     print(f"{' '.join(cell[:2])} {kind} {cell.loss} {seed}: {reached}", file=sys.stderr, flush=True)
@@ -188,6 +202,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--methods", default="cmcd,dbs", help="comma-separated (default cmcd,dbs)")
     parser.add_argument("--diffusion", default="learned,frozen", help="coefficients (default learned,frozen)")
     parser.add_argument("--losses", default="rkl-r,lv,rkl-ld", help=f"of {', '.join(LOSSES)}")
+    parser.add_argument("--starts", choices=["rkl-r", "lv", "rkl-ld"], help="start all as this loss (default: its own)")
     parser.add_argument("--iterations", type=int, default=500, help="optimiser steps a run (default 500)")
     parser.add_argument("--seeds", default="0,1,2", help="comma-separated seeds (default 0,1,2)")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once, one thread each (default 1)")

@@ -19,7 +19,7 @@ from gephyra.samplers.settings import Method
 from gephyra.samplers.simulate import simulate
 
 SEEDS = BENCHMARKS["seeds"].build()
-ROW = Row("seeds", "cmcd", True, "lv", 0, 500, 10.0, -90.0, -76.0, -75.0, -73.5, 0.1, 0)
+ROW = Row("seeds", "cmcd", True, "lv", 0, 500, "lv", 10.0, -90.0, -76.0, -75.0, -73.5, 0.1, 0)
 
 
 def bridge(cell: Cell) -> OverdampedBridge:
@@ -86,6 +86,15 @@ def test_a_run_is_trained_and_measured_once() -> None:
     assert more == replace(run(cell, 25, 0), seconds=more.seconds)
 
 
+def test_a_run_may_start_as_another_loss() -> None:
+    """Then the untrained bridge is that loss' own, paths and all."""
+    frozen = [Cell("seeds", Method.CMCD, False, loss) for loss in ("rkl-r", "lv")]
+    own, other, there = run(frozen[0], 1, 0), run(frozen[0], 1, 0, "lv"), run(frozen[1], 1, 0)
+    assert (own.starts_as, other.starts_as) == ("rkl-r", "lv")
+    assert other.first_elbo == pytest.approx(there.first_elbo, rel=1e-5)
+    assert own.first_elbo != pytest.approx(there.first_elbo, rel=1e-2)
+
+
 def test_a_run_without_finite_paths_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replication, "_log_weights", lambda *given: torch.full((64,), -math.inf).double())
     failed = run(Cell("seeds", Method.CMCD, True, "lv"), 1, 0)
@@ -103,7 +112,7 @@ def test_a_run_that_loses_half_its_gain_or_ends_below_its_start_diverged(
 
 
 def test_every_run_is_counted() -> None:
-    failed = Row("seeds", "cmcd", True, "lv", 1, 500)
+    failed = Row("seeds", "cmcd", True, "lv", 1, 500, "lv")
     rows = [ROW, failed, replace(ROW, seed=2, elbo=-77.0, log_z=-73.3), replace(ROW, loss="rkl-r", elbo=-95.0)]
     *_, cell, other = table(rows)
     assert (
