@@ -13,14 +13,13 @@ import argparse
 import json
 import math
 import statistics
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import product
 
 from benchmarks.data import BENCHMARKS, build
-from benchmarks.environment import data_folder, worker_environment
+from benchmarks.environment import data_folder, in_child
 from benchmarks.masses import draw_facts
 from gephyra.samplers.session import train
 from gephyra.samplers.settings import Budget, Loss, Method, Precondition, TrainingSettings
@@ -140,11 +139,11 @@ def _arguments() -> argparse.Namespace:
 
 
 def _in_child(name: str, seed: int, options: argparse.Namespace) -> Row:
-    command = [sys.executable, "-m", "benchmarks.quality", "--child"]
-    command += ["--targets", name, "--seeds", str(seed), "--seconds", str(options.seconds)]
+    words = ["--targets", name, "--seeds", str(seed), "--seconds", str(options.seconds)]
     for word in ("method", "loss", "precondition"):
-        command += [f"--{word}", getattr(options, word)] if getattr(options, word) else []
-    done = subprocess.run(command, env=worker_environment(), stdout=subprocess.PIPE, text=True, check=True)
+        words += [f"--{word}", getattr(options, word)] if getattr(options, word) else []
+    done = in_child("benchmarks.quality", words)
+    done.check_returncode()
     row = Row(**json.loads(done.stdout))
     _print(name, str(seed), row)
     return row
