@@ -186,7 +186,7 @@ class OverdampedBridge(Bridge):
         self, kernels: LinearKernels, control: Control | None, offset: int, sign: float, memo: Memo | None = None
     ) -> Chain:
         """Kernels that start from grid point n + offset, with sign times the control; what it does goes to the memo."""
-        steps, scorer, beta = kernels.steps(), self.prior.scorer(), self.guide.beta.tolist()
+        steps, scorer, beta = kernels.steps(), self.prior.scorer(), self.guide.beta.unbind()
         ask = None if control is None else _questions(control, self.times, memo)
 
         def transition(n: int, node: Node, noise: Tensor, evaluate: Evaluate) -> Node:

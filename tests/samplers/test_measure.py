@@ -14,7 +14,7 @@ from gephyra.samplers.counted import CountedTarget
 from gephyra.samplers.evaluate import simulate_fresh
 from gephyra.samplers.measure import Candidate, measure
 from gephyra.samplers.mixture import MixturePrior
-from gephyra.samplers.modes import modes_drawn, nearest_mode
+from gephyra.samplers.modes import modes_drawn, nearest_mode, one_each
 from gephyra.samplers.prior import DiagonalPrior
 from gephyra.samplers.random import torch_generator
 from gephyra.samplers.report import EuboSource, Facts, PreconditionReport, Report
@@ -162,3 +162,13 @@ def test_a_report_survives_json() -> None:
     found = report(langevin(2), Hidden(NARROW), paths=600)
     assert found.polish is not None
     assert Report.from_json(found.to_json()) == found
+
+
+def test_a_grown_mixture_counts_by_its_first_components() -> None:
+    """Three components, two modes: the third, beside the second mode, adds its weight to it."""
+    weight = torch.tensor([0.5, 0.2, 0.3], dtype=torch.float64)
+    mean = torch.tensor([[-5.0, 0.0], [5.0, 0.0], [6.0, 1.0]], dtype=torch.float64)
+    grown = Components(weight.log(), mean, torch.eye(2, dtype=torch.float64).expand(3, 2, 2))
+    modes = one_each(grown, 2)
+    assert torch.allclose(modes.log_weight.exp(), torch.tensor([0.5, 0.5], dtype=torch.float64))
+    assert torch.equal(modes.mean, mean[:2])
