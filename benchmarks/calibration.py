@@ -13,18 +13,19 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from types import MappingProxyType
 
 import torch
 
-from gephyra.samplers.diagnose import diagnose
 from gephyra.samplers.report import Report
 from gephyra.samplers.session import train
 from gephyra.samplers.settings import Budget, Method, TrainingSettings
 from gephyra.targets.base import Target
 from gephyra.targets.catalogue import build
 
+# Of the warning that compares with the known log Z, which a user of a new target would not see.
+_KNOWN = "contradicts the known value"
 _CORRELATED = (torch.eye(10) + 0.9 * (torch.ones(10, 10) - torch.eye(10))).tolist()
 
 TARGETS: Mapping[str, tuple[str, Mapping[str, object]]] = MappingProxyType(
@@ -68,7 +69,7 @@ def judged(name: str, reports: list[Report]) -> Row:
     truth = [report.reference_log_z or 0.0 for report in reports]
     high = [float("inf") if report.log_z_high is None else report.log_z_high for report in reports]
     low = [float("-inf") if report.log_z_low is None else report.log_z_low for report in reports]
-    warned = [bool(diagnose(replace(report, reference_log_z=None))) for report in reports]
+    warned = [any(_KNOWN not in warning for warning in report.warnings) for report in reports]
     errors = [report.log_z - true for report, true in zip(reports, truth, strict=True)]
     far = [abs(error) > 3.0 * report.log_z_se for report, error in zip(reports, errors, strict=True)]
     return Row(

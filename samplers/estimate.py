@@ -12,7 +12,7 @@ from torch import Tensor
 from .interval import log_mean_interval
 from .pareto import Tail, fit_tail, k_hat_limit, tail_length
 
-__all__ = ["Estimates", "estimate", "k_hat", "log_mean_exp"]
+__all__ = ["Estimates", "estimate", "k_hat", "log_mean_exp", "standard_error"]
 
 # Width of a 95 % interval in standard errors.
 _WIDTH = 2.0 * 1.959963984540054
@@ -45,6 +45,11 @@ class Estimates(NamedTuple):
     """What it should stay below."""
 
 
+def standard_error(low: float, high: float) -> float:
+    """What a 95 % interval's width comes to, in standard errors of a normal law."""
+    return (high - low) / _WIDTH
+
+
 def log_mean_exp(log_weight: Tensor) -> Tensor:
     """Log of the mean of exp(log_weight), `(n,)` to a scalar."""
     return torch.logsumexp(log_weight, 0) - math.log(log_weight.shape[0])
@@ -61,12 +66,12 @@ def estimate(log_weight: Tensor) -> Estimates:
     shape, limit, interval = _shape(log_weight, tail), k_hat_limit(n), log_mean_interval(weight, tail)
     rounding = _ROUNDING + _RELATIVE_ROUNDING * float(finite.abs().mean())
     delta = float(weight.std() / mean) / math.sqrt(n)
-    width = interval.high - interval.low
+    spread = standard_error(interval.low, interval.high)
     return Estimates(
         elbo=float(finite.mean()),
         elbo_se=float(finite.std()) / math.sqrt(finite.shape[0]),
         log_z=log_z,
-        log_z_se=max(delta, width / _WIDTH if math.isfinite(width) else 0.0) + rounding,
+        log_z_se=max(delta, spread if math.isfinite(spread) else 0.0) + rounding,
         log_z_low=log_z + interval.low - 2.0 * rounding,
         log_z_high=log_z + interval.high + 2.0 * rounding if math.isfinite(interval.high) else None,
         interval_holds=shape <= limit and math.isfinite(interval.high),

@@ -9,7 +9,7 @@ from .components import Components
 from .coordinates import Coordinates
 from .counted import CountedTarget
 from .diagnose import diagnose, sides_disagree
-from .estimate import estimate
+from .estimate import estimate, standard_error
 from .evaluate import BLOCK_SIZE, Fresh, Pool, simulate_fresh
 from .modes import modes_drawn, one_each
 from .polish import step_scale, tune
@@ -93,8 +93,9 @@ def measure(
         modes_seen=None if modes is None else modes.mean.shape[0],
         modes_drawn=_modes_drawn(fresh, modes),
     )
-    report = _reconciled(report)
-    return replace(report, warnings=(*diagnose(report), *facts.caveats))
+    # What both sides agree to say is no contradiction any more: look for one first.
+    warnings = (*diagnose(report), *facts.caveats)
+    return replace(_reconciled(report), warnings=warnings)
 
 
 def _upper_paths(paths: int) -> int:
@@ -103,12 +104,20 @@ def _upper_paths(paths: int) -> int:
 
 
 def _reconciled(report: Report) -> Report:
-    """The interval reaches up to what exact draws say where they contradict it, and is no longer claimed."""
+    """The interval reaches up to what exact draws say; where they contradict it, it is no longer claimed.
+
+    Mass that forward paths hardly ever meet lowers log Z without a trace in their weights. Exact draws meet it, and
+    there 1 / w is small: it is just then that their side is the reliable one.
+    """
     forward, error = report.log_z_forward, report.log_z_forward_se
-    if forward is None or error is None or not sides_disagree(report):
+    low, high = report.log_z_low, report.log_z_high
+    if report.eubo_source is not EuboSource.EXACT or forward is None or error is None or low is None or high is None:
         return report
-    high = None if report.log_z_high is None else max(report.log_z_high, forward + 2.0 * error)
-    return replace(report, log_z_high=high, interval_holds=False)
+    high = max(high, forward + 2.0 * error)
+    holds = report.interval_holds and not sides_disagree(report)
+    return replace(
+        report, log_z_high=high, log_z_se=max(report.log_z_se, standard_error(low, high)), interval_holds=holds
+    )
 
 
 def _blocks(paths: int) -> int:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .random import normal_noise, torch_generator
+from .random import rough_normal_noise, torch_generator
 
 __all__ = ["NoiseSource"]
 
@@ -23,7 +23,7 @@ class NoiseSource(NamedTuple):
 
     def normal(self, shape: tuple[int, ...], stream: str = "train") -> Tensor:
         """Standard normal noise of the given shape."""
-        return normal_noise(shape, stream, self.seed, self.step).to(self.device, self.dtype)
+        return rough_normal_noise(shape, stream, self.seed, self.step).to(self.device, self.dtype)
 
     def generator(self, stream: str) -> torch.Generator:
         """A generator, on the CPU, for choices and for targets that draw exactly."""

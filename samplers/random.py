@@ -5,12 +5,16 @@ it keeps 32 bits of its seed.
 """
 
 import hashlib
+import math
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["keyed_generator", "normal_noise", "torch_generator"]
+__all__ = ["keyed_generator", "normal_noise", "rough_normal_noise", "torch_generator"]
+
+# A float32 holds all odd multiples of this between -1 and 1.
+_GRAIN = 2.0**-24
 
 
 def keyed_generator(stream: str, seed: int, counter: int = 0) -> np.random.Generator:
@@ -28,6 +32,18 @@ def keyed_generator(stream: str, seed: int, counter: int = 0) -> np.random.Gener
 def normal_noise(shape: tuple[int, ...], stream: str, seed: int, counter: int) -> Tensor:
     """Standard normal float32 noise of the given shape."""
     return torch.from_numpy(keyed_generator(stream, seed, counter).standard_normal(shape, dtype=np.float32))
+
+
+def rough_normal_noise(shape: tuple[int, ...], stream: str, seed: int, counter: int) -> Tensor:
+    """Standard normal float32 noise on a grid of 2**24 quantiles, in a third of the time: for training alone.
+
+    No number is beyond 5.5, and there are only ten or so beyond 5 on either side: a gradient does not see that, while
+    an estimate might.
+    """
+    count = math.prod(shape)
+    raw = keyed_generator(stream, seed, counter).bit_generator.random_raw(-(-count // 2))
+    odd = torch.from_numpy(raw.astype("<u8", copy=False).view("<i4"))[:count].bitwise_right_shift_(7).bitwise_or_(1)
+    return odd.float().mul_(_GRAIN).erfinv_().mul_(math.sqrt(2.0)).view(shape)
 
 
 def torch_generator(stream: str, seed: int, counter: int = 0) -> torch.Generator:
