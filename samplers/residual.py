@@ -110,10 +110,11 @@ def _inlet(seen: Tensor, shift: Tensor, layers: Layers) -> Tensor:
 
 def _linear(values: Tensor, weight: Tensor, bias: Tensor, out: Tensor | None = None) -> Tensor:
     """A layer at `batch` or `m x batch` points, as one product."""
+    # `addmm` would write the bias first, to memory that no cache holds yet.
     if values.ndim == 2:
-        return torch.addmm(bias, values, weight.mT, out=out)
+        return torch.mm(values, weight.mT, out=out).add_(bias)
     into = None if out is None else out.flatten(0, 1)
-    return torch.addmm(bias, values.flatten(0, 1), weight.mT, out=into).view(*values.shape[:2], -1)
+    return torch.mm(values.flatten(0, 1), weight.mT, out=into).add_(bias).view(*values.shape[:2], -1)
 
 
 def _through_silu(gradient: Tensor, before: Tensor) -> Tensor:
