@@ -25,7 +25,7 @@ from ..components import MOST_COMPONENTS, Components, Mixture
 from ..random import normal_noise
 from .evaluation import evaluate
 
-__all__ = ["newton_fit", "newton_fit_mixture"]
+__all__ = ["newton_fit", "newton_fit_across", "newton_fit_mixture"]
 
 _LEAST_PAIRS = 32
 _RATE = 0.5
@@ -34,6 +34,8 @@ _FULL_RATE_STEPS = 10
 _STEPS_ALONE, _STEPS_TOGETHER = 200, 60
 # The components of a mixture feel each other: smaller steps, for longer.
 _MIXTURE_RATE, _MIXTURE_FULL_RATE_STEPS, _MIXTURE_STEPS = 0.3, 20, 100
+# Across an axis: a start is near already, and is judged afterwards.
+_ACROSS_STEPS, _ACROSS_RATES = 8, (0.5, 0.3)
 # A component whose weight falls below this may come back, and costs nothing.
 _LEAST_LOG_WEIGHT = -12.0
 # A precision is not believed to be more than this many times another than the last one.
@@ -72,6 +74,31 @@ def newton_fit(
         gain = 0.5 * shift.square().sum(1) + 0.25 * curvature.square().sum((1, 2))
         mean[active], tril[active] = _moved(mean[active], tril[active], shift, curvature, rate)
         active = active[gain > _CONVERGED]
+    return mean, tril
+
+
+def newton_fit_across(target: Target, mean: Tensor, tril: Tensor, axis: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Gaussians that fit the target across an axis each, along which they stay where and as wide as they are.
+
+    Args:
+        target: The density.
+        mean: Starts `K x dim`, float64.
+        tril: Their factors, `K x dim x dim`.
+        axis: `K x dim`, none of them zero.
+        seed: Seed of the noise.
+
+    Returns:
+        Means and factors of the same shapes.
+    """
+    identity = torch.eye(mean.shape[1], dtype=torch.float64)
+    for step in range(_ACROSS_STEPS):
+        along = torch.linalg.solve_triangular(tril, axis[:, :, None], upper=False)
+        along = along / along.norm(dim=1, keepdim=True)
+        across = identity - along @ along.mT
+        noise = _paired_noise(mean.shape[1], seed, step)
+        shift, curvature = _whitened_gradient(target, mean, tril, noise)
+        shift, curvature = (across @ shift[:, :, None])[:, :, 0], across @ curvature @ across
+        mean, tril = _moved(mean, tril, shift, curvature, _ACROSS_RATES[2 * step >= _ACROSS_STEPS])
     return mean, tril
 
 
