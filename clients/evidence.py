@@ -58,6 +58,8 @@ class PreconditionReport:
     """Modes of the target that were seen; 0 where nobody looked."""
     components: int
     """Gaussians in the prior; 0 for `none`."""
+    beyond: float
+    """Share of Z that was found beyond the ends of the mixture, in [0, 1): what it lacks, at least."""
 
     def __str__(self) -> str:
         parts = [

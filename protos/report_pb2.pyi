@@ -339,6 +339,7 @@ class PreconditionReport(_message.Message):
     K_HAT_FIELD_NUMBER: _builtins.int
     MODES_FIELD_NUMBER: _builtins.int
     COMPONENTS_FIELD_NUMBER: _builtins.int
+    BEYOND_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """A word of Precondition: "none", "diagonal", "gaussian", ..."""
     elbo: _builtins.float
@@ -354,6 +355,8 @@ class PreconditionReport(_message.Message):
     modes: _builtins.int
     """Modes of the target that were seen, 0 where nobody looked; and Gaussians in the prior, 0 for "none"."""
     components: _builtins.int
+    beyond: _builtins.float
+    """Share of Z that was found beyond the ends of the mixture, in [0, 1): what it lacks, at least."""
     def __init__(
         self,
         *,
@@ -366,10 +369,11 @@ class PreconditionReport(_message.Message):
         k_hat: _builtins.float | None = ...,
         modes: _builtins.int = ...,
         components: _builtins.int = ...,
+        beyond: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_elbo", b"_elbo", "_ess_fraction", b"_ess_fraction", "_k_hat", b"_k_hat", "_log_z", b"_log_z", "_log_z_se", b"_log_z_se", "elbo", b"elbo", "ess_fraction", b"ess_fraction", "k_hat", b"k_hat", "log_z", b"log_z", "log_z_se", b"log_z_se"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_elbo", b"_elbo", "_ess_fraction", b"_ess_fraction", "_k_hat", b"_k_hat", "_log_z", b"_log_z", "_log_z_se", b"_log_z_se", "components", b"components", "elbo", b"elbo", "ess_fraction", b"ess_fraction", "k_hat", b"k_hat", "log_z", b"log_z", "log_z_se", b"log_z_se", "modes", b"modes", "name", b"name", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_elbo", b"_elbo", "_ess_fraction", b"_ess_fraction", "_k_hat", b"_k_hat", "_log_z", b"_log_z", "_log_z_se", b"_log_z_se", "beyond", b"beyond", "components", b"components", "elbo", b"elbo", "ess_fraction", b"ess_fraction", "k_hat", b"k_hat", "log_z", b"log_z", "log_z_se", b"log_z_se", "modes", b"modes", "name", b"name", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__elbo: _TypeAlias = _typing.Literal["elbo"]  # noqa: Y015
     _WhichOneofArgType__elbo: _TypeAlias = _typing.Literal["_elbo", b"_elbo"]  # noqa: Y015

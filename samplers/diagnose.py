@@ -10,6 +10,8 @@ __all__ = ["diagnose", "sides_disagree"]
 _ESS_LIMIT = 0.05
 # Weights this equal have no tail to speak of, whatever shape is fitted to it.
 _EQUAL = 0.99
+# Less of Z than this may be missing in silence.
+_BEYOND = 1e-3
 # A known log Z further away than this many standard errors contradicts the estimate.
 _REFERENCE_LIMIT = 4.0
 # Two estimates further apart than this many standard errors contradict each other.
@@ -20,7 +22,19 @@ _SHIFT_ERRORS, _LEAST_SHIFT = 4.0, 0.1
 
 def diagnose(report: Report) -> tuple[str, ...]:
     """Warnings about a report, most serious first; empty if there is none."""
-    checks = (_k_hat, _unbounded, _ess, _modes, _reference, _two_sides, _upper_side, _shift, _non_finite, _baseline)
+    checks = (
+        _k_hat,
+        _unbounded,
+        _ess,
+        _beyond,
+        _modes,
+        _reference,
+        _two_sides,
+        _upper_side,
+        _shift,
+        _non_finite,
+        _baseline,
+    )
     return tuple(sentence for check in checks if (sentence := check(report)))
 
 
@@ -52,6 +66,17 @@ def _ess(report: Report) -> str:
     return (
         f"effective sample size is {100 * report.ess_fraction:.1f} % of the draws: resampled draws will repeat a few "
         "points. Train longer or use more steps."
+    )
+
+
+def _beyond(report: Report) -> str:
+    beyond = report.precondition.beyond
+    if not beyond > _BEYOND:
+        return ""
+    return (
+        f"the target goes on beyond where the sampler started: {100 * beyond:.1f} % of Z or more lie in ends that few "
+        "paths reach, if any. log Z may be too low by as much; its interval allows for it. Such ends belong to "
+        "hierarchical scales: another parametrisation of them, or a prior that rules them out, would help."
     )
 
 

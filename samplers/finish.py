@@ -58,10 +58,11 @@ def finish(
     report = measured(bridge, Served.BRIDGE)
     served = bridge
     baseline = prepared.report.elbo
-    if baseline is not None and report.elbo + _AHEAD * report.elbo_se < baseline:
+    if baseline is not None and report.elbo < baseline:
         alone = new_baseline(target.dim, settings, prepared.components)
         other = measured(alone, Served.BASELINE)
-        if report.elbo + _AHEAD * (report.elbo_se + other.elbo_se) < other.elbo:
+        # By the error of the baseline: that of a bridge with a few wild paths would excuse anything.
+        if report.elbo + _AHEAD * other.elbo_se < other.elbo:
             report, served = other, alone
     report = replace(report, times=replace(times, evaluate_seconds=clock() - started))
     return Sampler(target, prepared.coordinates, prepared.components, served, settings, report)

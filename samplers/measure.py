@@ -1,5 +1,6 @@
 """Measure a bridge once, on fresh paths: the one place where a report is filled in."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
@@ -9,7 +10,7 @@ from .components import Components
 from .coordinates import Coordinates
 from .counted import CountedTarget
 from .diagnose import diagnose, sides_disagree
-from .estimate import estimate, standard_error
+from .estimate import Estimates, estimate, standard_error
 from .evaluate import BLOCK_SIZE, Fresh, Pool, simulate_fresh
 from .modes import modes_drawn, one_each
 from .polish import step_scale, tune
@@ -79,7 +80,7 @@ def measure(
         source = EuboSource.POLISHED
     upper = upper_bounds(backward_log_weights(bridge, view, pool.u, seed, progress.block), pool, source)
     report = Report(
-        **estimates._asdict(),
+        **_allowing(estimates, facts.precondition.beyond)._asdict(),
         **upper._asdict(),
         paths=paths,
         seed=seed,
@@ -96,6 +97,15 @@ def measure(
     # What both sides agree to say is no contradiction any more: look for one first.
     warnings = (*diagnose(report), *facts.caveats)
     return replace(_reconciled(report), warnings=warnings)
+
+
+def _allowing(estimates: Estimates, beyond: float) -> Estimates:
+    """The estimates with an interval that reaches up to what lies beyond the sampler's start."""
+    if estimates.log_z_high is None or not beyond:
+        return estimates
+    high = estimates.log_z_high + math.log1p(beyond)
+    error = max(estimates.log_z_se, standard_error(estimates.log_z_low, high))
+    return estimates._replace(log_z_high=high, log_z_se=error)
 
 
 def _upper_paths(paths: int) -> int:

@@ -54,6 +54,8 @@ class PreconditionReport:
     """Modes of the target that were seen; 0 where nobody looked."""
     components: int = 0
     """Gaussians in the prior; 0 for `none`."""
+    beyond: float = 0.0
+    """Share of Z that was found beyond the ends of the mixture, in [0, 1): what it lacks, at least."""
 
 
 @dataclass(frozen=True, slots=True)

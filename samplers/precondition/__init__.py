@@ -99,4 +99,5 @@ def _report(
         k_hat=baseline.estimates.k_hat,
         modes=found.modes,
         components=len(found.components.mean),
+        beyond=found.beyond,
     )

@@ -24,6 +24,8 @@ class Found(NamedTuple):
     """A word for where its best component came from."""
     modes: int
     """Modes seen; 0 where nobody looked."""
+    beyond: float = 0.0
+    """Share of Z that was found beyond the ends of the mixture."""
 
 
 def share(spent: Spent, part: float) -> Spent:

@@ -38,6 +38,8 @@ _MIXTURE_RATE, _MIXTURE_FULL_RATE_STEPS, _MIXTURE_STEPS = 0.3, 20, 100
 _ACROSS_STEPS, _ACROSS_RATES = 8, (0.5, 0.3)
 # A component whose weight falls below this may come back, and costs nothing.
 _LEAST_LOG_WEIGHT = -12.0
+# Nats below the point that is lacking most.
+_LEAST_LOG_RATIO = -50.0
 # A precision is not believed to be more than this many times another than the last one.
 _SHRINK, _GROWTH = 0.25, 10.0
 # A whitened gradient longer than this many standard deviations says only where to go, not how far.
@@ -128,7 +130,8 @@ def newton_fit_mixture(
         shift, curvature = _means(difference @ tril, noise)
         mean, tril = _moved(mean, tril, shift, curvature, rate)
         # Where the target vanishes, only so much is held against a component in one step.
-        log_ratio = torch.where(finite, at.log_density - log_own, -torch.inf).reshape(count, -1).clamp(min=-50.0)
+        log_ratio = torch.where(finite, at.log_density - log_own, -torch.inf).reshape(count, -1)
+        log_ratio = (log_ratio - log_ratio.max()).nan_to_num(0.0).clamp(min=_LEAST_LOG_RATIO)
         log_weight = (log_weight + rate * log_ratio.mean(1)).log_softmax(0).clamp(min=_LEAST_LOG_WEIGHT).log_softmax(0)
     return Components(log_weight, mean, tril)
 
@@ -153,7 +156,8 @@ def _whitened_gradient(target: Target, mean: Tensor, tril: Tensor, noise: Tensor
 
 def _means(path: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     length = path.norm(dim=2, keepdim=True).clamp(min=1e-30)
-    path = path * (_GRADIENT_CLIP * math.sqrt(path.shape[2]) / length).clamp(max=1.0)
+    # A score may be so large that its square is not a number any more.
+    path = (path * (_GRADIENT_CLIP * math.sqrt(path.shape[2]) / length).clamp(max=1.0)).nan_to_num(0.0)
     curvature = path.mT @ noise / path.shape[1]
     return path.mean(1), 0.5 * (curvature + curvature.mT)
 

@@ -5,8 +5,8 @@
 3. Particles are tempered from that mixture, widened, to the target (tempering.py). Climbs from them look for modes
    that the landscape missed: if there are any, step 2 is done again.
 4. A mixture that fits badly grows where particles of the target show that it lacks mass (boost.py), as long as that
-   brings it much nearer. Modes are seldom Gaussian; a funnel takes dozens of components. At last it is followed into
-   narrow ends of the target where no particle gets (extend.py).
+   brings it much nearer. Modes are seldom Gaussian; a funnel takes dozens of components. What the target holds beyond
+   the mixture's ends, where no particle gets, is estimated for the report (ends.py).
 
 Candidates are compared by the sum of both Kullback-Leibler divergences, E_target[log gamma - log q] - E_q[log gamma -
 log q]: log Z drops out, mass that q lacks makes the first term large (on particles that were not used for fitting),
@@ -26,7 +26,7 @@ from ..components import MOST_COMPONENTS, Components, Mixture
 from .baseline import measure
 from .boost import boosted
 from .curvature import Peak
-from .extend import extended
+from .ends import mass_beyond
 from .found import FULL_DIM, MATRIX_DIM, Found, Spent, share
 from .gaussian import best_diagonal, gaussian_from
 from .landscape import Landscape
@@ -46,9 +46,8 @@ _FITS_ESS, _FITS_K_HAT, _EQUAL_ESS = 0.5, 0.7, 0.99
 _NEAR, _NEAR_A_COORDINATE, _GAIN = 1.25, 0.04, 0.9
 # So near, a mixture need not grow any more. Particles start from the mixture: what it lacks, they see a part of.
 _VERY_NEAR = 0.02
-# Components that a mixture grows by, and grows to at most: a number, or that many coordinates of all its means. Some of
-# those that there may be are left for its ends.
-_GROWTH, _MOST, _MOST_COORDINATES = 8, MOST_COMPONENTS - 8, 1700
+# Components that a mixture grows by, and has at most: a number, or that many coordinates of all its means.
+_GROWTH, _MOST, _MOST_COORDINATES = 8, MOST_COMPONENTS, 1700
 
 
 def annealed(target: Target, seed: int, spent: Spent) -> Found:
@@ -132,15 +131,15 @@ def _refined(target: Target, found: Found, particles: Tempered, seed: int, spent
         if following is None:
             break
         particles = following
-    return _followed(target, found, seed, spent)
+    return found._replace(beyond=_beyond(target, found.components, seed, spent))
 
 
-def _followed(target: Target, found: Found, seed: int, spent: Spent) -> Found:
-    """The mixture with components in the narrow ends of the target; a Gaussian alone has no ends."""
-    estimates = measure(target, found.components, "divergence", seed).estimates
-    if len(found.components.mean) == 1 or estimates is None:
-        return found
-    return found._replace(components=extended(target, found.components, estimates.log_z, seed, spent))
+def _beyond(target: Target, components: Components, seed: int, spent: Spent) -> float:
+    """What the mixture lacks beyond its ends; a Gaussian alone has none."""
+    estimates = measure(target, components, "divergence", seed).estimates
+    if len(components.mean) == 1 or estimates is None:
+        return 0.0
+    return mass_beyond(target, components, estimates.log_z, seed, spent)
 
 
 def _divergence(target: Target, components: Components, held: Tempered, seed: int) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gephyra.samplers.diagnose import diagnose, sides_disagree
-from gephyra.samplers.report import EuboSource, PolishReport, Report, Served
+from gephyra.samplers.report import EuboSource, PolishReport, PreconditionReport, Report, Served
 
 GOOD = Report(
     elbo=-1.1,
@@ -39,6 +39,7 @@ WORRIES: dict[str, tuple[dict[str, Any], str]] = {
     "k-hat of few paths": ({"k_hat": 0.6, "paths": 100}, "k-hat 0.60 is above 0.50"),
     "no upper end": ({"log_z_high": None}, "log Z has no upper end"),
     "ess": ({"ess_fraction": 0.01}, "effective sample size is 1.0 %"),
+    "ends": ({"precondition": PreconditionReport("auto", beyond=0.012)}, "1.2 % of Z or more lie in ends"),
     "modes": ({"modes_drawn": 3}, "only 3 of the 4 modes"),
     "reference": ({"reference_log_z": -0.9}, "contradicts the known value -0.900"),
     "two sides": ({"log_z_forward": 0.5}, "paths back from exact draws of the target put log Z at 0.500"),

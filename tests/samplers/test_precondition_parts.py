@@ -19,10 +19,21 @@ from gephyra.samplers.precondition.newton import newton_fit, newton_fit_mixture
 from gephyra.samplers.precondition.search import auto
 from gephyra.samplers.precondition.tempering import Tempered, temper
 from gephyra.samplers.random import normal_noise
-from gephyra.targets.base import AutogradTarget
+from gephyra.targets.base import AutogradTarget, Target
 from gephyra.targets.gaussian import Gaussian, GaussianMixture
 from gephyra.targets.schools import EightSchools
 from tests.statistics import assert_mean_equals, standard_errors
+
+
+class _Shifted(AutogradTarget):
+    """Another target's density times exp(shift)."""
+
+    def __init__(self, inner: Target, shift: float) -> None:
+        self._inner, self._shift, self.dim = inner, shift, inner.dim
+
+    def _log_density(self, x: Tensor) -> Tensor:
+        return self._inner.log_density(x) + self._shift
+
 
 STARTS = normal_noise((64, 4), "test", 0, 0).double()
 COVARIANCE = torch.tensor([[100.0, 5.0, 0.0, 0.0], [5.0, 1.0, 0.3, 0.0], [0.0, 0.3, 1.0, 0.0], [0.0, 0.0, 0.0, 1e-2]])
@@ -132,6 +143,18 @@ def test_a_mixture_of_variational_inference_beats_its_gaussian() -> None:
     low, high = (measure(target, fit, "test", 0).elbo for fit in (gaussian, mixture))
     # The gap of the Gaussian is 0.45.
     assert low + 0.2 < high < target.log_z
+
+
+def test_a_mixture_does_not_depend_on_the_scale_of_the_density() -> None:
+    """Weights too: log Z of a posterior is often a hundred nats and more from zero."""
+    target = GaussianMixture([[0.0, 0.0], [8.0, 8.0]], 1.0, [0.9, 0.1])
+    start = Components(
+        torch.tensor([0.5, 0.5]).double().log(), target.means.double(), torch.eye(2).double().repeat(2, 1, 1)
+    )
+    plain, low = newton_fit_mixture(target, start, 0), newton_fit_mixture(_Shifted(target, -300.0), start, 0)
+    assert plain.log_weight.exp() == pytest.approx([0.9, 0.1], abs=1e-3)
+    for one, other in zip(plain, low, strict=True):
+        assert torch.allclose(one, other, atol=1e-4)
 
 
 @pytest.mark.statistical

@@ -1,11 +1,14 @@
-"""Follow a mixture into the narrow ends of a target that neither its fit nor particles reach.
+"""How much of a target lies beyond the ends of a mixture, where neither its fit nor particles reach.
 
-Where mass thins out along an axis while the target narrows in all other directions, as in the neck of a funnel, reverse
-Kullback-Leibler feels no pull, and the steps of a sampler are too long: a percent of Z can be missing without a trace.
-But the components that lie on the way tell how it goes on. From component j to its neighbour k the mean moved by
-m_k - m_j and the factor by R = L_j^-1 L_k; s steps more lead to m_k + s (m_k - m_j) and L_k R^s, exact for a funnel.
+Where mass thins out along an axis while the target narrows, or widens, in all other directions, as in a funnel, reverse
+Kullback-Leibler feels no pull, and the steps of a sampler are too long: a percent of Z can be missing and no weight
+shows it. But the components that lie on the way tell how it goes on. From component j to its neighbour k the mean moved
+by m_k - m_j and the factor by R = L_j^-1 L_k; s steps more lead to m_k + s (m_k - m_j) and L_k R^s, exact for a funnel.
 Such candidates are fitted across their axis (newton.py). The mass that one holds and the mixture lacks is estimated by
-importance sampling with the candidate as proposal; the best one joins with that weight, and the search goes on from it.
+importance sampling with the candidate as proposal; the search goes on from the best one.
+
+The components found are not for a prior: Langevin steps that suit the bulk are far too long for them, and the few paths
+that start there would rule the gradient.
 """
 
 import math
@@ -16,21 +19,23 @@ from torch import Tensor
 
 from gephyra.targets.base import Target
 
-from ..components import MOST_COMPONENTS, Components, Mixture
+from ..components import Components, Mixture
 from ..random import normal_noise
 from .evaluation import log_densities
 from .found import Spent
 from .newton import newton_fit_across
 
-__all__ = ["extended"]
+__all__ = ["mass_beyond"]
 
-_NEIGHBOURS, _STEPS_ON = 4, (1, 2, 3)
+_NEIGHBOURS, _STEPS_ON, _ROUNDS = 4, (1, 2, 3), 12
 # Points, in pairs, that judge a candidate; candidates that are fitted in one round.
 _PAIRS, _CANDIDATES = 32, 96
 # Nats by which the mixture falls short of a candidate at half of its points: nothing nearer is news.
 _NEWS = 5.0
 # Nats by which the mixture falls short of the target where mass counts as lacking.
 _LACKING = 1.5
+# Nats: a candidate that starts further below log Z than this is nowhere near the target.
+_LEAST_ELBO = -30.0
 # What a candidate has to hold, as a share of Z, and how well its points have to say so.
 _LEAST_MASS, _LEAST_ESS, _LEAST_ERRORS = 2e-4, 0.2, 2.0
 
@@ -54,38 +59,46 @@ class _Judged(NamedTuple):
     """Share of Z, zero where the points do not say so well."""
 
 
-def extended(target: Target, components: Components, log_z: float, seed: int, spent: Spent) -> Components:
-    """The mixture, full factors, with components added where it goes on beyond its ends.
+def mass_beyond(target: Target, components: Components, log_z: float, seed: int, spent: Spent) -> float:
+    """Share of Z, in [0, 1), that was found beyond the ends of a mixture of full factors: at least so much it lacks.
 
     Args:
         target: The density.
         components: The mixture, of two components or more.
         log_z: Its estimate of log Z.
         seed: Seed of the noise.
-        spent: Asked before every round; at 1 or more the mixture stays what it got to be.
+        spent: Asked before every round; at 1 or more the search ends.
     """
-    half = normal_noise((_PAIRS, target.dim), "precondition/extend", seed, 0).double()
-    noise, tried = torch.cat([half, -half]), set[tuple[int, int]]()
-    while len(components.mean) < MOST_COMPONENTS and spent() < 1.0:
+    half = normal_noise((_PAIRS, target.dim), "precondition/ends", seed, 0).double()
+    noise, tried, own = torch.cat([half, -half]), set[tuple[int, int]](), len(components.mean)
+    for _ in range(_ROUNDS):
         pairs = [pair for pair in _neighbours(components) if pair not in tried]
-        if not pairs:
+        if not pairs or spent() >= 1.0:
             break
         tried.update(pairs)
-        candidates, mixture = _continued(components, pairs), Mixture(components)
-        judged = _judge(target, mixture, candidates, noise, log_z)
-        fresh = (judged.news > _NEWS).nonzero()[:, 0]
-        fresh = fresh[judged.elbo[fresh].argsort(descending=True)][:_CANDIDATES]
-        if not len(fresh):
+        found = _best(target, components, _continued(components, pairs), noise, log_z, seed)
+        if found is None:
             break
-        candidates = candidates.chosen(fresh)
-        mean, tril = newton_fit_across(target, *candidates, seed)
-        candidates = candidates._replace(mean=mean, tril=tril)
-        lacking = _judge(target, mixture, candidates, noise, log_z).lacking
-        best = int(lacking.argmax())
-        if not float(lacking[best]) > _LEAST_MASS:
-            break
-        components = _joined(components, candidates, best, lacking[best])
-    return components
+        components = found
+    return float(components.log_weight[own:].exp().sum())
+
+
+def _best(
+    target: Target, components: Components, candidates: _Candidates, noise: Tensor, log_z: float, seed: int
+) -> Components | None:
+    """The mixture with the best candidate; None where none holds enough."""
+    mixture = Mixture(components)
+    judged = _judge(target, mixture, candidates, noise, log_z)
+    fresh = ((judged.news > _NEWS) & (judged.elbo > _LEAST_ELBO)).nonzero()[:, 0]
+    fresh = fresh[judged.elbo[fresh].argsort(descending=True)][:_CANDIDATES]
+    if not len(fresh):
+        return None
+    candidates = candidates.chosen(fresh)
+    mean, tril = newton_fit_across(target, *candidates, seed)
+    candidates = candidates._replace(mean=mean, tril=tril)
+    lacking = _judge(target, mixture, candidates, noise, log_z).lacking
+    best = int(lacking.argmax())
+    return _joined(components, candidates, best, lacking[best]) if float(lacking[best]) > _LEAST_MASS else None
 
 
 def _neighbours(components: Components) -> list[tuple[int, int]]:
