@@ -43,7 +43,7 @@ _CHECKING_CLIMBS = 128
 _FITS_ESS, _FITS_K_HAT, _EQUAL_ESS = 0.5, 0.7, 0.99
 # A Gaussian this many nats from the target, both divergences together, is near enough for any bridge; less in few
 # dimensions, where a mixture is cheap. It makes every step of a bridge dearer, and has to be much nearer to pay.
-_NEAR, _NEAR_A_COORDINATE, _GAIN = 1.25, 0.04, 0.9
+_NEAR, _NEAR_A_COORDINATE, _GAIN = 1.25, 0.04, 0.85
 # So near, a mixture need not grow any more. Particles start from the mixture: what it lacks, they see a part of.
 _VERY_NEAR = 0.02
 # Components that a mixture grows by, and has at most: a number, or that many coordinates of all its means.
@@ -124,7 +124,7 @@ def _refined(target: Target, found: Found, particles: Tempered, seed: int, spent
             break
         start = boosted(found.components, leading, min(most - size, _GROWTH - size % _GROWTH))
         mixture = newton_fit_mixture(target, start, seed, spent)
-        if not _divergence(target, mixture, judging, seed) < _GAIN * far:
+        if not _divergence(target, mixture, judging, seed) < (1.0 if turn else _GAIN) * far:
             break
         found, near, turn = Found(mixture, "particles", found.modes), min(near, _VERY_NEAR), turn + 1
         following = temper(target, mixture.widened(_WIDENED), seed, spent, turn=turn)

@@ -12,7 +12,8 @@ METRICS = Metrics("train", 3, 1.5, 0.5, float("nan"), -1.0, float("-inf"), 0.25,
 REPORT = Report(
     -1.0, 0.1, -0.9, 0.2, 0.5, float("nan"), 16, 2**63, 1, 99, Times(1.0, 2.0, 3.0, 4.0),
     PreconditionReport("annealed", -2.0, "zero", -1.1, 0.3, 0.4, 0.6, 3, 2, 0.01), ("a warning",),
-    eubo=-0.5, eubo_se=0.1, log_z_low=-1.2, log_z_high=-0.5, interval_holds=True, k_hat_limit=0.7, eubo_source=EuboSource.POLISHED,
+    eubo=-0.5, eubo_se=0.1, log_z_low=-1.2, log_z_high=-0.5, interval_holds=True, k_hat_limit=0.7,
+    eubo_source=EuboSource.POLISHED,
     eubo_paths=8, log_z_forward=-0.8, log_z_forward_se=0.3,
     polish=PolishReport(64, 10, 0.5, None, 0.6, 0.1, 0.2, 0.05), modes_seen=3, modes_drawn=2,
 )  # fmt: skip
