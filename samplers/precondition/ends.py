@@ -89,7 +89,8 @@ def _best(
     """The mixture with the best candidate; None where none holds enough."""
     mixture = Mixture(components)
     judged = _judge(target, mixture, candidates, noise, log_z)
-    fresh = ((judged.news > _NEWS) & (judged.elbo > _LEAST_ELBO)).nonzero()[:, 0]
+    led = candidates.axis.abs().sum(1) > 0.0
+    fresh = (led & (judged.news > _NEWS) & (judged.elbo > _LEAST_ELBO)).nonzero()[:, 0]
     fresh = fresh[judged.elbo[fresh].argsort(descending=True)][:_CANDIDATES]
     if not len(fresh):
         return None

@@ -50,6 +50,14 @@ def test_a_mixture_that_is_the_target_has_nothing_beyond() -> None:
     assert mass_beyond(gaussian, two, 0.0, 0, _never) == 0.0
 
 
+def test_components_around_one_point_lead_nowhere() -> None:
+    rings = _slices(0.0, 0.0)
+    assert (
+        mass_beyond(FUNNEL, rings._replace(tril=rings.tril * torch.tensor([0.1, 1.0])[:, None, None]), 0.0, 0, _never)
+        == 0.0
+    )
+
+
 def test_spent_time_ends_the_search() -> None:
     assert mass_beyond(FUNNEL, _slices(0.0, -0.9), 0.0, 0, lambda: 1.0) == 0.0
 
