@@ -125,21 +125,26 @@ class MixtureDenoiser(Denoiser):
             self._variance, self._basis = Constant(scale.square()[:, None]), Constant(basis)
 
     def data(self, y: Tensor, log_snr: Tensor) -> Tensor:
-        return self.posterior(y, log_snr).mean
+        weight, each, _ = self._components(y, preserving(log_snr.to(y)))
+        return (weight.softmax(0)[..., None] * each).sum(0)
 
     def posterior(self, y: Tensor, log_snr: Tensor) -> Posterior:
         """The law of x given noised points y, `batch x dim`, of levels log_snr, `(batch,)`, in y's element type."""
         level = preserving(log_snr.to(y))
+        terms, each, total = self._components(y, level)
+        weight = terms.softmax(0)
+        centre = (weight[..., None] * each).sum(0)
+        within = (self._variance.like(y) * level.sigma.square() / total).sum(-1)
+        between = (each - centre).square().sum(-1)
+        return Posterior(centre, (weight * (within + between)).sum(0), torch.logsumexp(terms, 0))
+
+    def _components(self, y: Tensor, level: Level) -> tuple[Tensor, Tensor, Tensor]:
+        """Log of weight times density of y, `K x batch`, posterior means and y's variances, `K x batch x dim`."""
         mean, variance = self._mean.like(y), self._variance.like(y)
         total = level.alpha.square() * variance + level.sigma.square()
         centred = y - level.alpha * mean
         rotated = centred if self._basis is None else centred @ self._basis.like(y)
         exponent = -0.5 * (rotated.square() / total + total.log()).sum(-1) - self.dim * _LOG_SQRT_2PI
-        terms = self._log_weight.like(y) + exponent
-        weight = terms.softmax(0)
         step = level.alpha * variance / total * rotated
         each = mean + (step if self._basis is None else step @ self._basis.like(y).mT)
-        centre = (weight[..., None] * each).sum(0)
-        within = (variance * level.sigma.square() / total).sum(-1)
-        between = (each - centre).square().sum(-1)
-        return Posterior(centre, (weight * (within + between)).sum(0), torch.logsumexp(terms, 0))
+        return self._log_weight.like(y) + exponent, each, total
