@@ -127,10 +127,12 @@ class Normal(LevelDensity):
         return -0.5 * standard.square() - math.log(self.deviation * math.sqrt(2.0 * math.pi))
 
     def cdf(self, log_snr: Tensor) -> Tensor:
-        return torch.special.ndtr((log_snr - self.mean) / self.deviation)
+        share: Tensor = torch.special.ndtr((log_snr - self.mean) / self.deviation)
+        return share
 
     def quantile(self, share: Tensor) -> Tensor:
-        return self.mean + self.deviation * torch.special.ndtri(share)
+        standard: Tensor = torch.special.ndtri(share)
+        return self.mean + self.deviation * standard
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ def test_tweedie(components: Components) -> None:
         torch.autograd.grad(posterior.mean[:, d].sum(), y, retain_graph=True)[0][:, d] for d in range(y.shape[1])
     ]
     expected = posterior.variance * (level.alpha / level.sigma.square())[:, 0]
-    assert torch.allclose(sum(columns), expected, rtol=1e-8, atol=1e-10)
+    assert torch.allclose(torch.stack(columns).sum(0), expected, rtol=1e-8, atol=1e-10)
 
 
 def test_without_noise_the_density_is_the_mixture() -> None:

@@ -1,6 +1,6 @@
 """Laws of every prediction on every schedule: conversions invert each other, and one kappa converts squared errors."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
 import torch
@@ -100,7 +100,7 @@ def test_kappa_converts_squared_errors(prediction: Prediction, schedule: Schedul
     assert (prediction.kappa(level) * of_output / of_noise - 1).abs().max() < 3e-12
 
 
-CLOSED_KAPPA = {
+CLOSED_KAPPA: Mapping[str, Callable[[Level], Tensor]] = {
     "noise": lambda level: torch.ones_like(level.alpha),
     "data": lambda level: level.log_snr.exp(),
     "score": lambda level: level.sigma.square(),
