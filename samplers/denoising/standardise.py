@@ -118,7 +118,8 @@ def _dependent(values: Tensor, constant: Tensor) -> Tensor:
     beyond_rows = torch.arange(values.shape[1]) >= len(values) - 1
     if len(values) - 1 < values.shape[1]:
         unit = torch.cat([unit, unit.new_zeros(values.shape[1] + 1 - len(values), values.shape[1])])
-    distance = torch.linalg.qr(unit, mode="r").R.diagonal().abs()
+    factor: Tensor = torch.linalg.qr(unit, mode="r").R
+    distance = factor.diagonal().abs()
     return (distance < _DEPENDENT) | beyond_rows
 
 

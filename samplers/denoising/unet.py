@@ -70,7 +70,8 @@ class UNet(Network):
             raised = functional.interpolate(hidden, size=beside.shape[-2:], mode="nearest")
             hidden = stage(torch.cat([raised, beside], 1), level)
         answer: Tensor = self.outlet(functional.silu(_norm(hidden)))
-        return answer.unflatten(1, (self._shape.channels, self._outputs)).movedim(2, -1).flatten(1)
+        channels, outputs, height, width = self._shape.channels, self._outputs, *answer.shape[-2:]
+        return answer.view(-1, channels, outputs, height, width).movedim(2, -1).flatten(1)
 
 
 class _Stage(nn.Module):
