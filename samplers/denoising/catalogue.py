@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from torch import Tensor
+
 from .density import (
     Cosine,
     LevelDensity,
@@ -14,13 +16,23 @@ from .density import (
     straight,
 )
 from .prediction import Data, EdmOutput, FlowVelocity, Noise, Prediction, Score, Velocity
+from .reconstruction import Continuous, Dequantised, Discrete, Reconstruction, cell_widths
 from .sampling import AdaptiveHistogram, Independent, LowDiscrepancy, NoiseLevels, Stratified
 from .schedule import Rectified, Schedule, VarianceExploding, VariancePreserving
-from .settings import LevelsName, PredictionName, ScheduleName, SolverName, WeightingName
+from .settings import LevelsName, PredictionName, ReconstructionName, ScheduleName, SolverName, WeightingName
 from .solvers import Ancestral, Ddim, DpmSolver2M, EulerMaruyama, Flow, Heun, Solver
 from .weighting import Weighting, elbo, min_snr, p2, sigmoid, simple, soft_min_snr, truncated_snr
 
-__all__ = ["LEVELS", "PREDICTIONS", "SCHEDULES", "SOLVERS", "WEIGHTINGS", "LevelSource", "NoiseSchedule"]
+__all__ = [
+    "LEVELS",
+    "PREDICTIONS",
+    "RECONSTRUCTIONS",
+    "SCHEDULES",
+    "SOLVERS",
+    "WEIGHTINGS",
+    "LevelSource",
+    "NoiseSchedule",
+]
 
 
 class NoiseSchedule(NamedTuple):
@@ -111,6 +123,13 @@ LEVELS: Mapping[LevelsName, Callable[[NoiseSchedule, int | None], LevelSource]] 
     LevelsName.ADAPTIVE: _adaptive,
 }
 """Of the schedule and the steps of discrete time, None for continuous."""
+
+RECONSTRUCTIONS: Mapping[ReconstructionName, Callable[[Tensor], Reconstruction]] = {
+    ReconstructionName.CONTINUOUS: lambda levels: Continuous(),
+    ReconstructionName.DISCRETE: Discrete,
+    ReconstructionName.DEQUANTISED: lambda levels: Dequantised(cell_widths(levels)),
+}
+"""Of the levels of the data in the model's coordinates, `dim x count` with NaN for none."""
 
 SOLVERS: Mapping[SolverName, Callable[[], Solver]] = {
     SolverName.ANCESTRAL: lambda: Ancestral(0.0),

@@ -19,7 +19,7 @@ from .sampling import AdaptiveHistogram, Levels, NoiseLevels
 from .schedule import Level, Schedule, preserving
 from .weighting import Weighting, mean_weight
 
-__all__ = ["DenoisingGradient", "DenoisingLoss", "Regressed", "baseline_fractions", "mixed_target"]
+__all__ = ["DenoisingLoss", "LossRecord", "Regressed", "baseline_fractions", "mixed_target"]
 
 
 class Regressed(NamedTuple):
@@ -29,14 +29,20 @@ class Regressed(NamedTuple):
     eps: Tensor
 
 
-class DenoisingGradient(NamedTuple):
-    """What a gradient left behind, besides `.grad` of the parameters."""
+class LossRecord(NamedTuple):
+    """What a batch gave, besides `.grad` of the parameters."""
 
     loss: float
     """Mean of the terms."""
     terms: Tensor
     """`(batch,)` float64, constants."""
     levels: Levels
+
+    @classmethod
+    def of(cls, terms: Tensor, levels: Levels) -> "LossRecord":
+        """The record of these terms, `(batch,)`."""
+        constant = terms.detach()
+        return cls(float(constant.mean()), constant, levels)
 
 
 class DenoisingLoss:
@@ -79,23 +85,39 @@ class DenoisingLoss:
         multiplier = self._weighting.multiplier(self._schedule.at(levels.log_snr), levels.inverse_density)
         return multiplier * levels.importance
 
-    def gradient(self, model: DenoisingModel, data: Tensor, noise: NoiseSource, batch: int) -> DenoisingGradient:
+    def gradient(self, model: DenoisingModel, data: Tensor, noise: NoiseSource, batch: int) -> LossRecord:
         """Add the gradient on `batch` random rows of data, `rows x dim`, to `.grad`, up to a constant factor."""
+        terms, levels = self._batch(model, data, noise, batch)
+        (terms.mean() * (self._unit / model.dim)).backward()
+        record = LossRecord.of(terms, levels)
+        if self._memory is not None:
+            self._memory.note(Levels(*(part.cpu() for part in levels)), record.terms.cpu())
+        return record
+
+    def evaluate(self, model: DenoisingModel, data: Tensor, noise: NoiseSource, batch: int) -> LossRecord:
+        """The loss on `batch` random rows of data, `rows x dim`, and nothing else: for data held out."""
+        with torch.no_grad():
+            return LossRecord.of(*self._batch(model, data, noise, batch))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What the next gradient depends on beside parameters, for a checkpoint."""
+        return {} if self._memory is None else self._memory.tensors()
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Go on from what `tensors` returned. Raises ValueError for the memory of another source."""
+        if self._memory is not None:
+            self._memory.restore(tensors)
+
+    def _batch(self, model: DenoisingModel, data: Tensor, noise: NoiseSource, batch: int) -> tuple[Tensor, Levels]:
+        """Terms, `(batch,)`, of random rows at fresh levels."""
         rows = torch.randint(len(data), (batch,), generator=noise.generator("denoising/rows"))
         uniform = torch.from_numpy(keyed_generator("denoising/levels", noise.seed, noise.step).random(batch))
         levels = Levels(*(part.to(noise.device) for part in self._levels.sample(uniform)))
         x = data[rows.to(data.device)].to(noise.device, noise.dtype)
-        terms = self.terms(model, x, noise.normal((batch, model.dim), "denoising/noise"), levels)
-        (terms.mean() * (self._unit / model.dim)).backward()
-        constant = terms.detach()
-        if self._memory is not None:
-            self._memory.note(Levels(*(part.cpu() for part in levels)), constant.cpu())
-        return DenoisingGradient(float(constant.mean()), constant, levels)
+        return self.terms(model, x, noise.normal((batch, model.dim), "denoising/noise"), levels), levels
 
 
-def baseline_fractions(
-    loss: DenoisingLoss, outcome: DenoisingGradient, baseline: GaussianDenoiser, edges: Tensor
-) -> Tensor:
+def baseline_fractions(loss: DenoisingLoss, outcome: LossRecord, baseline: GaussianDenoiser, edges: Tensor) -> Tensor:
     """The loss over that of a Gaussian denoiser in each bin of lambda, `(bins,)`; NaN where none fell, 1 is no gain.
 
     `edges`, `(bins + 1,)`, increase. The baseline must have the mean and the covariance of the data.

@@ -22,6 +22,8 @@ __all__ = ["EnergyModel", "LevelEmbedding", "Network", "NetworkModel", "Residual
 # Angular frequencies in lambda, a geometric series: from a tenth of a turn over the usual range to a turn a unit.
 _FREQUENCIES = 16
 _SLOWEST, _FASTEST = 0.03, 6.0
+# Every row has a level of its own, so its features cost as much as a layer: few suffice.
+_LEVEL_FEATURES = 64
 
 
 class Network(nn.Module, ABC):
@@ -76,9 +78,10 @@ class ResidualMlp(Network):
     def __init__(self, dim: int, outputs: int, width: int, blocks: int, generator: torch.Generator) -> None:
         super().__init__()
         self.dim = dim
-        self.embedding = LevelEmbedding(width, generator)
+        features = min(width, _LEVEL_FEATURES)
+        self.embedding = LevelEmbedding(features, generator)
         self.inlet = linear(dim, width, generator)
-        self.blocks = nn.ModuleList(_Block(width, generator) for _ in range(blocks))
+        self.blocks = nn.ModuleList(_Block(width, features, generator) for _ in range(blocks))
         self.outlet = linear(width, outputs, generator, zero=True)
 
     def forward(self, y: Tensor, log_snr: Tensor) -> Tensor:
@@ -90,9 +93,9 @@ class ResidualMlp(Network):
 
 
 class _Block(nn.Module):
-    def __init__(self, width: int, generator: torch.Generator) -> None:
+    def __init__(self, width: int, features: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.film = linear(width, 2 * width, generator, zero=True)
+        self.film = linear(features, 2 * width, generator, zero=True)
         self.inlet = linear(width, width, generator)
         self.outlet = linear(width, width, generator)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gephyra.targets.constant import Constant
 
-__all__ = ["Continuous", "Dequantised", "Discrete", "Reconstruction", "level_index"]
+__all__ = ["Continuous", "Dequantised", "Discrete", "Reconstruction", "cell_widths", "level_index"]
 
 # Data count as a level if they are within this share of the distance between levels.
 _ON_LEVEL = 1e-3
@@ -95,14 +95,25 @@ def level_index(x: Tensor, levels: Tensor) -> Tensor:
     Raises:
         ValueError: Naming row and column of a value that is no level.
     """
+    levels = levels.to(x.device)
     distance = (x.double()[..., None] - levels).abs().nan_to_num(nan=math.inf)
     nearest = distance.min(-1)
-    spacing = levels.diff(dim=-1).nan_to_num(nan=math.inf).amin(-1) if levels.shape[-1] > 1 else torch.ones(len(levels))
-    off = nearest.values > _ON_LEVEL * torch.where(spacing.isfinite(), spacing, 1.0)
+    off = nearest.values > _ON_LEVEL * cell_widths(levels)
     if bool(off.any()):
         row, column = off.nonzero()[0].tolist()
         raise ValueError(f"row {row}, column {column}: {float(x[row, column])} is none of the levels of that column")
     return nearest.indices
+
+
+def cell_widths(levels: Tensor) -> Tensor:
+    """The least distance between levels, `dim x count` with NaN for none, of each dimension, `(dim,)`; 1 with one level.
+
+    Cells of that width around levels do not overlap, so that their probabilities are those of a law.
+    """
+    if levels.shape[1] == 1:
+        return torch.ones(len(levels), dtype=levels.dtype, device=levels.device)
+    least = levels.diff(dim=1).nan_to_num(nan=math.inf).amin(1)
+    return torch.where(least.isfinite(), least, 1.0)
 
 
 def _entropy(x: Tensor, log_snr: float) -> Tensor:

@@ -53,13 +53,12 @@ class Step(NamedTuple):
 
 
 class Solver(ABC):
-    """A rule for one step.
+    """A rule for one step."""
 
-    Attributes:
-        noisy: Whether its steps need noise.
-    """
-
-    noisy: bool
+    @property
+    @abstractmethod
+    def noisy(self) -> bool:
+        """Whether its steps need noise."""
 
     @abstractmethod
     def step(self, given: Step) -> Tensor:
@@ -72,7 +71,10 @@ class Ancestral(Solver):
 
     interpolation: float = 0.0
     """Of the log variance: 0 small, 1 large (`kernel`)."""
-    noisy = True
+
+    @property
+    def noisy(self) -> bool:
+        return True
 
     def step(self, given: Step) -> Tensor:
         law = reversal(given.y, given.data, given.here, given.there, self.interpolation)
@@ -81,21 +83,30 @@ class Ancestral(Solver):
 
 @dataclass(frozen=True)
 class Ddim(Solver):
-    """Without noise (Song et al. 2021): the same data and noise at the next level."""
+    """The same data and noise at the next level (Song et al. 2021), a share of the noise drawn anew."""
 
-    noisy = False
+    eta: float = 0.0
+    """0: none, the flow's first order solver; 1: `Ancestral` with the small variance."""
+
+    @property
+    def noisy(self) -> bool:
+        return self.eta > 0.0
 
     def step(self, given: Step) -> Tensor:
         here, there = given.here, given.there
-        ratio = there.sigma / here.sigma
-        return ratio * given.y + (there.alpha - ratio * here.alpha) * given.data
+        fresh = self.eta * there.sigma * math.sqrt(-math.expm1(here.log_snr - there.log_snr))
+        ratio = math.sqrt(there.sigma**2 - fresh**2) / here.sigma
+        mean = ratio * given.y + (there.alpha - ratio * here.alpha) * given.data
+        return mean + fresh * given.fresh() if self.noisy else mean
 
 
 @dataclass(frozen=True)
 class DpmSolver2M(Solver):
     """DPM-Solver++(2M) (Lu et al. 2022): second order from the last two answers; first and last step first order."""
 
-    noisy = False
+    @property
+    def noisy(self) -> bool:
+        return False
 
     def step(self, given: Step) -> Tensor:
         here, there, data = given.here, given.there, given.data
@@ -110,7 +121,9 @@ class DpmSolver2M(Solver):
 class Heun(Solver):
     """Second order in sigma / alpha (Karras et al. 2022): two evaluations a step."""
 
-    noisy = False
+    @property
+    def noisy(self) -> bool:
+        return False
 
     def step(self, given: Step) -> Tensor:
         here, there = given.here, given.there
@@ -125,7 +138,9 @@ class Heun(Solver):
 class EulerMaruyama(Solver):
     """The reverse stochastic differential equation in lambda (Song et al. 2021)."""
 
-    noisy = True
+    @property
+    def noisy(self) -> bool:
+        return True
 
     def step(self, given: Step) -> Tensor:
         here, width = given.here, given.there.log_snr - given.here.log_snr
@@ -137,7 +152,9 @@ class EulerMaruyama(Solver):
 class Flow(Solver):
     """The probability flow by classical Runge-Kutta steps in lambda: four evaluations a step."""
 
-    noisy = False
+    @property
+    def noisy(self) -> bool:
+        return False
 
     def step(self, given: Step) -> Tensor:
         def slope(y: Tensor, log_snr: Tensor) -> Tensor:

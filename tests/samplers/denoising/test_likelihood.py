@@ -10,7 +10,7 @@ from gephyra.samplers.denoising.density import Logistic, Truncated, Uniform
 from gephyra.samplers.denoising.exact import GaussianDenoiser
 from gephyra.samplers.denoising.flow import FrozenProbes, ProbabilityFlow
 from gephyra.samplers.denoising.likelihood import NegativeLogLikelihood, baseline_bound, variational_bound
-from gephyra.samplers.denoising.reconstruction import Continuous, Dequantised, Discrete, level_index
+from gephyra.samplers.denoising.reconstruction import Continuous, Dequantised, Discrete, cell_widths, level_index
 from gephyra.samplers.denoising.sampling import LowDiscrepancy, NoiseLevels
 from gephyra.samplers.noise import NoiseSource
 from tests.samplers.denoising.exact import DENOISER, ENTROPY, STANDARD, TARGET, VARIANCE, draws, normal
@@ -114,6 +114,12 @@ def test_discrete_probabilities_add_up_to_one(log_snr: float) -> None:
     # The same noised point, reached from every x by its own noise.
     eps = (torch.tensor([0.3, 0.9], dtype=torch.float64) - x) * math.exp(0.5 * log_snr)
     assert float((-Discrete(LEVELS).nats(x, eps, log_snr)).exp().sum()) == pytest.approx(1.0, rel=1e-12)
+
+
+def test_cells_have_the_least_distance_between_levels() -> None:
+    assert cell_widths(LEVELS).tolist() == [1.0, 1.0]
+    assert cell_widths(torch.tensor([[0.0, 0.25, 1.0], [3.0, math.nan, math.nan]])).tolist() == [0.25, 1.0]
+    assert cell_widths(torch.tensor([[3.0]])).tolist() == [1.0]
 
 
 def test_a_value_between_levels_is_refused() -> None:

@@ -174,6 +174,26 @@ def test_a_gradient_is_a_function_of_seed_and_step() -> None:
     assert not torch.equal(one.levels.log_snr, other.levels.log_snr)
 
 
+def test_an_evaluation_is_the_gradients_loss_without_the_gradient() -> None:
+    loss, data = _loss(elbo(), VP, Truncated(Cosine(), -4.0, 4.0)), draws("held out", 100)
+    model, noise = Reparametrised(Erring(), Data(), VP), NoiseSource(0, 5, dtype=torch.float64)
+    assert torch.equal(loss.evaluate(model, data, noise, 16).terms, loss.gradient(model, data, noise, 16).terms)
+    assert not loss.evaluate(model, data, noise, 16).terms.requires_grad
+
+
+def test_a_loss_goes_on_from_its_memory() -> None:
+    data, losses = draws("goes on", 100), []
+    for _ in range(2):
+        memory = AdaptiveHistogram(-4.0, 4.0, bins=8)
+        losses.append(DenoisingLoss(elbo(), NoiseLevels(Uniform(-4.0, 4.0), LowDiscrepancy(), memory), VP, memory))
+    model = Reparametrised(Erring(), Data(), VP)
+    losses[0].gradient(model, data, NoiseSource(0, 0, dtype=torch.float64), 64)
+    losses[1].restore(losses[0].tensors())
+    one, other = (loss.evaluate(model, data, NoiseSource(0, 1, dtype=torch.float64), 64) for loss in losses)
+    assert torch.equal(one.terms, other.terms)
+    assert _loss(elbo(), VP, Uniform(-4.0, 4.0)).tensors() == {}
+
+
 def test_gradients_teach_an_adaptive_proposal() -> None:
     memory = AdaptiveHistogram(-4.0, 4.0, bins=8)
     before = memory.log_density(torch.zeros(1, dtype=torch.float64))

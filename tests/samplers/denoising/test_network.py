@@ -8,7 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gephyra.samplers.denoising.catalogue import LEVELS, PREDICTIONS, SCHEDULES, SOLVERS, WEIGHTINGS, NoiseSchedule
+from gephyra.samplers.denoising.catalogue import (
+    LEVELS,
+    PREDICTIONS,
+    RECONSTRUCTIONS,
+    SCHEDULES,
+    SOLVERS,
+    WEIGHTINGS,
+    NoiseSchedule,
+)
 from gephyra.samplers.denoising.denoiser import DenoisingModel, Reparametrised
 from gephyra.samplers.denoising.exact import GaussianDenoiser
 from gephyra.samplers.denoising.level_head import HeadReconstruction, LevelModel, level_frequencies
@@ -21,6 +29,7 @@ from gephyra.samplers.denoising.schedule import VariancePreserving, preserving
 from gephyra.samplers.denoising.settings import (
     LevelsName,
     PredictionName,
+    ReconstructionName,
     ScheduleName,
     SolverName,
     WeightingName,
@@ -64,6 +73,7 @@ def test_every_word_stands_for_something() -> None:
     assert set(PREDICTIONS) == set(PredictionName)
     assert set(WEIGHTINGS) == set(WeightingName)
     assert set(LEVELS) == set(LevelsName)
+    assert set(RECONSTRUCTIONS) == set(ReconstructionName)
     assert set(SOLVERS) == set(SolverName)
 
 
@@ -226,6 +236,21 @@ def _levelled(count: int) -> Tensor:
         for d in range(2)
     ]
     return torch.stack(columns, 1)
+
+
+def test_every_reconstruction_bounds_a_probability() -> None:
+    """Of data on levels, by cells (a density times a volume) or by a softmax; a density alone may exceed one."""
+    x = _levelled(500)
+    given = SCHEDULES[ScheduleName.UNIFORM](-10.0, 8.0)
+    source, noise = LEVELS[LevelsName.LOW_DISCREPANCY](given, None).levels, NoiseSource(0, 0, dtype=torch.float64)
+    means = {
+        name: variational_bound(_head(), x, source, build(LEVELS_OF), noise, 4).mean
+        for name, build in RECONSTRUCTIONS.items()
+    }
+    entropy = -float((FREQUENCY * FREQUENCY.log()).nansum())
+    assert means[ReconstructionName.CONTINUOUS] < 0.0
+    assert means[ReconstructionName.DISCRETE] == pytest.approx(entropy, abs=0.3)
+    assert means[ReconstructionName.DEQUANTISED] > entropy
 
 
 @pytest.mark.statistical
