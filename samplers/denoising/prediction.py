@@ -92,7 +92,9 @@ class FlowVelocity(Prediction):
     """The density of levels under uniform time: d lambda / dt = -1 / p(lambda)."""
 
     def coefficients(self, level: Level) -> tuple[Tensor, Tensor]:
-        rate = (-self.clock.log_density(level.log_snr)).exp()
+        log_rate = -self.clock.log_density(level.log_snr)
+        # Beyond the clock's ends there is no time, and any scale will do: nothing is trained there.
+        rate = torch.where(log_rate.isfinite(), log_rate, 0.0).exp()
         return -rate * level.slope * level.alpha, rate * (0.5 - level.slope) * level.sigma
 
 

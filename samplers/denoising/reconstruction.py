@@ -106,7 +106,7 @@ def level_index(x: Tensor, levels: Tensor) -> Tensor:
 
 
 def cell_widths(levels: Tensor) -> Tensor:
-    """The least distance between levels, `dim x count` with NaN for none, of each dimension, `(dim,)`; 1 with one level.
+    """The least distance between a dimension's levels, `dim x count` with NaN for none: `(dim,)`, 1 for one level.
 
     Cells of that width around levels do not overlap, so that their probabilities are those of a law.
     """

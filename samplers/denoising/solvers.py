@@ -159,6 +159,7 @@ class Flow(Solver):
     def step(self, given: Step) -> Tensor:
         def slope(y: Tensor, log_snr: Tensor) -> Tensor:
             place = Place.at(float(log_snr))
+            # The first of four slopes is at the start, where the loop has asked already.
             data = given.data if y is given.y else given.data_at(y, place.log_snr)
             return 0.5 * place.alpha * (data - place.alpha * y)
 
@@ -171,7 +172,7 @@ class Clipped(Denoiser):
 
     Args:
         denoiser: The denoiser.
-        low: Least value of each coordinate, `(dim,)` or a number.
+        low: Least value of each coordinate, `(dim,)` or `(1,)`.
         high: Largest value.
     """
 

@@ -16,11 +16,11 @@ __all__ = ["Columns", "DataTransform", "inspect_columns", "levels_of", "standard
 # A column with fewer distinct values than this share of its rows counts as tied.
 _TIED = 0.5
 # A column whose distance from the span of the others is below this share of its own length depends on them.
-_DEPENDENT = 1e-7
+_DEPENDENT = 1e-6
 
 
 class Columns(NamedTuple):
-    """Names of columns without a proper density."""
+    """Names of columns whose density is doubtful."""
 
     constant: tuple[str, ...]
     """One value only."""
@@ -30,13 +30,21 @@ class Columns(NamedTuple):
     """Not constant, but linear functions of columns before them."""
 
     def refuse(self) -> None:
-        """Raise ValueError, naming them, if a density of these columns would not be finite or would mean nothing."""
-        found = [f"{what}: {', '.join(names)}" for what, names in self._asdict().items() if names]
-        if found:
-            came = "; ".join(found)
-            raise ValueError(
-                f"a density needs columns of continuous values ({came}): leave these out, or train on levels"
-            )
+        """Raise ValueError, naming them, where columns have no density: those that are constant or dependent."""
+        found = {"constant": self.constant, "linear functions of others": self.dependent}
+        came = "; ".join(f"{what}: {', '.join(names)}" for what, names in found.items() if names)
+        if came:
+            raise ValueError(f"these columns have no density ({came}): leave them out, or train on levels")
+
+    @property
+    def caution(self) -> str | None:
+        """What to say of a likelihood of tied columns; None where there are none."""
+        if not self.tied:
+            return None
+        return (
+            f"values repeat in {', '.join(self.tied)}: a density can grow without bound there, so the negative log "
+            "likelihood means little below the spacing of the values; train on levels, or dequantise"
+        )
 
 
 class DataTransform(NamedTuple):

@@ -270,3 +270,16 @@ def test_targets_of_the_score_have_the_variance_of_the_reference(
 def test_the_mixed_target_has_little_variance_at_four() -> None:
     """0.020 in the reference; the plain target has 75. Rare points between the modes make up most of it."""
     assert float(_target_noise(_mixed, 4.0, 400_000).square().sum(1).mean()) <= 0.05
+
+
+@pytest.mark.parametrize("at", [-12.0, -4.0, 4.0, 13.0])
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+@pytest.mark.parametrize("prediction", PREDICTIONS.values(), ids=PREDICTIONS)
+def test_single_precision_is_enough(prediction: Prediction, schedule: Schedule, at: float) -> None:
+    """At the ends of the usual range too: rounding is divided by alpha or sigma, 1/400 or 1/665 there, once."""
+    levels = Levels(*torch.tensor([[at], [1.0], [1.0]], dtype=torch.float64).expand(3, 200))
+    x, eps, model = draws("single", 200), normal("single", 200, 2), Reparametrised(Erring(), prediction, schedule)
+    loss = _loss(elbo(), VP, Uniform(LOW, HIGH))
+    with torch.no_grad():
+        exact, rounded = loss.terms(model, x, eps, levels), loss.terms(model, x.float(), eps.float(), levels)
+    assert float(rounded.mean()) == pytest.approx(float(exact.mean()), rel=1e-3)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gephyra.samplers.denoising.density import Cosine, straight
+from gephyra.samplers.denoising.density import Cosine, Uniform, straight
 from gephyra.samplers.denoising.prediction import (
     Data,
     EdmOutput,
@@ -126,6 +126,12 @@ def test_known_special_cases() -> None:
     velocity = Velocity().of(x, eps, cosine_level)
     assert (cosine_flow.of(x, eps, cosine_level) - torch.pi / 2 * velocity).abs().max() < TOLERANCE
     assert (EdmOutput(1.0).of(x, eps, cosine_level) + velocity).abs().max() < TOLERANCE
+
+
+def test_a_flow_beyond_the_ends_of_its_clock_is_still_a_prediction() -> None:
+    level, x, eps, z = _level(Rectified())
+    flow = FlowVelocity(Uniform(-1.0, 1.0))
+    assert (flow.data(flow.of(x, eps, level), z, level) - x).abs().max() < 1e-10
 
 
 @each_prediction

@@ -20,6 +20,7 @@ from gephyra.samplers.denoising.solvers import (
     Flow,
     Heun,
     Solver,
+    Step,
     generate,
     karras_grid,
     noise_rows,
@@ -153,6 +154,9 @@ def test_wrong_noise_and_grids_are_refused() -> None:
         generate(GAUSSIAN, Ancestral(), _grid(4), torch.zeros(1, 2, 1))
     with pytest.raises(ValueError, match="must increase in log_snr"):
         generate(GAUSSIAN, Ddim(), _grid(4).flip(0), torch.zeros(1, 2, 1))
+    start, here, there = torch.zeros(2, 1), Place.at(0.0), Place.at(1.0)
+    with pytest.raises(ValueError, match="needs noise for every step"):
+        Ancestral().step(Step(GAUSSIAN, start, start, here, there, before=None, last=True, noise=None))
 
 
 def test_clipped_data_stay_in_bounds() -> None:

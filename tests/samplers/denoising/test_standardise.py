@@ -44,11 +44,13 @@ def test_columns_without_a_density_are_named() -> None:
     )
     found = inspect_columns(data, ["free", "other", "fixed", "sign", "sum"])
     assert found == Columns(("fixed",), ("sign",), ("sum",))
-    with pytest.raises(ValueError, match="constant: fixed; tied: sign; dependent: sum"):
+    with pytest.raises(ValueError, match=r"no density \(constant: fixed; linear functions of others: sum\)"):
         found.refuse()
+    assert str(found.caution).startswith("values repeat in sign:")
     clean = inspect_columns(free, ["free", "other"])
     assert clean == Columns((), (), ())
     clean.refuse()
+    assert clean.caution is None
 
 
 def test_more_columns_than_rows_depend_on_each_other() -> None:
