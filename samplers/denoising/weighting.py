@@ -118,6 +118,18 @@ class WeightCurve(NamedTuple):
         """Whether w never increases with lambda on the grid, up to rounding: an ELBO of noisier data if so."""
         return bool((self.weight[1:] <= self.weight[:-1] * (1.0 + _ROUNDING)).all())
 
+    def described(self, rows: int = 9) -> str:
+        """A table of w at about so many levels, the largest one as 1, and what its shape means."""
+        stride = max(1, (len(self.weight) - 1) // max(1, rows - 1))
+        largest = float(self.weight.max())
+        pairs = zip(self.log_snr[::stride].tolist(), self.weight[::stride].tolist(), strict=True)
+        verdict = (
+            "never increases with log_snr: the ELBO of data with added noise"
+            if self.monotone
+            else "increases somewhere with log_snr: no ELBO"
+        )
+        return "\n".join([f"{at:8.2f}  {weight / largest:.3e}" for at, weight in pairs] + [verdict])
+
 
 def implied_weight(weighting: Weighting, schedule: Schedule, density: LevelDensity, log_snr: Tensor) -> WeightCurve:
     """w = p W at increasing log_snr, `(points,)`, inside the density's support."""

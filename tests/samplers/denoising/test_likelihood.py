@@ -37,7 +37,7 @@ def test_the_whole_bound_of_the_exact_denoiser_is_the_negative_log_density() -> 
 
 @pytest.mark.statistical
 def test_the_bound_relative_to_a_gaussian_has_a_fifth_of_the_noise() -> None:
-    x = draws("baseline", 40_000)
+    x = draws("baseline", 160_000)
     bound = baseline_bound(DENOISER, x, STANDARD, FINE, NOISE, 1)
     assert_mean_equals(bound.nats + TARGET.log_density(x), 0.0)
     assert abs(bound.mean - ENTROPY) < standard_errors() * bound.standard_error

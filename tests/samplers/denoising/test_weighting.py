@@ -137,6 +137,14 @@ def test_peak_of_the_edm_weight() -> None:
     assert not curve.monotone
 
 
+def test_a_curve_can_be_printed() -> None:
+    velocity, noise = (implied_weight(simple(p), VP, COSINE, GRID).described(5) for p in (Velocity(), Noise()))
+    assert velocity.splitlines()[0].split() == ["-8.00", "1.000e+00"]
+    assert velocity.splitlines()[2].split()[1] == f"{math.exp(-4):.3e}"
+    assert velocity.splitlines()[5] == "never increases with log_snr: the ELBO of data with added noise"
+    assert noise.splitlines()[5] == "increases somewhere with log_snr: no ELBO"
+
+
 def test_mean_weight_is_one_over_the_density_on_average() -> None:
     """Of the ELBO on a bounded density it is the width of the range."""
     density = Truncated(COSINE, -3.0, 4.0)
