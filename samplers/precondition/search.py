@@ -36,7 +36,7 @@ from .tempering import Tempered, temper
 
 __all__ = ["annealed", "auto"]
 
-_LANDSCAPE_SHARE, _LOCAL_SHARE, _TEMPER_SHARE = 0.35, 0.6, 0.8
+_LANDSCAPE_SHARE, _LOCAL_SHARE, _TEMPER_SHARE, _GROWTH_SHARE = 0.35, 0.6, 0.8, 0.9
 _WIDENED = 1.5
 _CHECKING_CLIMBS = 128
 # Above this effective sample size, and below this k-hat, there is nothing to gain from particles.
@@ -115,19 +115,19 @@ def _checked(target: Target, landscape: Landscape, fitted: Fitted, seed: int, sp
 def _refined(target: Target, found: Found, particles: Tempered, seed: int, spent: Spent) -> Found:
     """The mixture grown, the components of its modes first, as long as that brings it much nearer to the target."""
     most = max(_GROWTH, min(_MOST, _MOST_COORDINATES // target.dim))
-    near, turn = min(_NEAR, _NEAR_A_COORDINATE * target.dim), 0
+    near, turn, growing = min(_NEAR, _NEAR_A_COORDINATE * target.dim), 0, share(spent, _GROWTH_SHARE)
     while (size := len(found.components.mean)) < most:
         # Half of the particles say where mass is lacking, the others judge.
         leading, judging = particles.halves()
         far = _divergence(target, found.components, judging, seed)
-        if far < near or spent() >= 1.0:
+        if far < near or growing() >= 1.0:
             break
         start = boosted(found.components, leading, min(most - size, _GROWTH - size % _GROWTH))
-        mixture = newton_fit_mixture(target, start, seed, spent)
+        mixture = newton_fit_mixture(target, start, seed, growing)
         if not _divergence(target, mixture, judging, seed) < (1.0 if turn else _GAIN) * far:
             break
         found, near, turn = Found(mixture, "particles", found.modes), min(near, _VERY_NEAR), turn + 1
-        following = temper(target, mixture.widened(_WIDENED), seed, spent, turn=turn)
+        following = temper(target, mixture.widened(_WIDENED), seed, growing, turn=turn)
         if following is None:
             break
         particles = following
