@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .random import rough_normal_noise, torch_generator
+from .random import normal_noise, rough_normal_noise, torch_generator
 
 __all__ = ["NoiseSource"]
 
@@ -22,8 +22,12 @@ class NoiseSource(NamedTuple):
     dtype: torch.dtype = torch.float32
 
     def normal(self, shape: tuple[int, ...], stream: str = "train") -> Tensor:
-        """Standard normal noise of the given shape."""
+        """Standard normal noise of the given shape, for gradients."""
         return rough_normal_noise(shape, stream, self.seed, self.step).to(self.device, self.dtype)
+
+    def precise(self, shape: tuple[int, ...], stream: str) -> Tensor:
+        """Standard normal noise of the given shape, for estimates."""
+        return normal_noise(shape, stream, self.seed, self.step).to(self.device, self.dtype)
 
     def generator(self, stream: str) -> torch.Generator:
         """A generator, on the CPU, for choices and for targets that draw exactly."""

@@ -77,9 +77,9 @@ def variational_bound(
         drawn, shape = _draw(levels, noise, n, len(x)), tuple(x.shape)
         fill = torch.from_numpy(keyed_generator(f"likelihood/{n}/cells", noise.seed, noise.step).random(shape))
         lifted = reconstruction.lift(x, fill)
-        error = noise_error(denoiser, lifted, noise.normal(shape, f"likelihood/{n}"), drawn.log_snr)
+        error = noise_error(denoiser, lifted, noise.precise(shape, f"likelihood/{n}"), drawn.log_snr)
         diffusion = 0.5 * drawn.inverse_density * drawn.importance * error
-        last = reconstruction.nats(x, noise.normal(shape, f"likelihood/{n}/last"), high)
+        last = reconstruction.nats(x, noise.precise(shape, f"likelihood/{n}/last"), high)
         terms.append(_prior(lifted, low) + last + diffusion)
     return _summary(torch.stack(terms), x.shape[1])
 
@@ -100,7 +100,7 @@ def baseline_bound(
     source, terms = NoiseLevels(proposal, LowDiscrepancy()), []
     for n in range(draws):
         drawn = _draw(source, noise, n, len(x))
-        eps = noise.normal(tuple(x.shape), f"likelihood/{n}")
+        eps = noise.precise(tuple(x.shape), f"likelihood/{n}")
         ours, theirs = (noise_error(model, x, eps, drawn.log_snr) for model in (denoiser, baseline))
         terms.append(0.5 * drawn.inverse_density * (ours - theirs) - baseline.log_density(x))
     return _summary(torch.stack(terms), x.shape[1])
