@@ -29,7 +29,7 @@ __all__ = ["mass_beyond"]
 
 _NEIGHBOURS, _STEPS_ON, _ROUNDS = 4, (1, 2, 3), 12
 # Points, in pairs, that judge a candidate; candidates that are fitted in one round.
-_PAIRS, _CANDIDATES = 32, 96
+_PAIRS, _CANDIDATES = 32, 512
 # Nats by which the mixture falls short of a candidate at half of its points: nothing nearer is news.
 _NEWS = 5.0
 # Nats by which the mixture falls short of the target where mass counts as lacking.
