@@ -1,7 +1,8 @@
 """A score against central differences of the log density, with an error bound for the differences themselves.
 
 For a unit direction v, D(h) = (f(x + h v) - f(x - h v)) / 2h is off by rounding, about eps |f| / h, and by truncation,
-about |D(h) - D(h / 4)|. Of ten step sizes the one with the least sum of both is used, and that sum is allowed for.
+about |D(h) - D(h / 4)|, or |D(h / 4) - D(h / 16)| if that is more: either may vanish by coincidence. Of ten step sizes
+the one with the least sum of both errors is used, and that sum is allowed for.
 """
 
 import torch
@@ -66,7 +67,8 @@ def _best_differences(target: Target, x: Tensor, direction: Tensor, eps: float) 
     above, below = (target.log_density((x + sign * offsets).flatten(0, 1)).reshape(len(steps), -1) for sign in (1, -1))
     differences = (above - below) / (2 * steps[:, None])
     rounding = _ROUNDINGS * eps * (1 + torch.maximum(above.abs(), below.abs())) / steps[:, None]
-    error = rounding[:-1] + (differences[:-1] - differences[1:]).abs()
+    change = (differences[:-1] - differences[1:]).abs()
+    error = rounding[:-2] + torch.maximum(change[:-1], change[1:])
     error = torch.where(error.isnan(), torch.inf, error)
     best = error.argmin(0, keepdim=True)
     return differences.gather(0, best)[0], error.gather(0, best)[0]
