@@ -6,18 +6,17 @@
 densities come in float64 whatever the element type of the points.
 """
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from gephyra.targets.gaussian import LOG_SQRT_2PI
+
 __all__ = ["MOST_COMPONENTS", "Components", "Mixture"]
 
 MOST_COMPONENTS = 64
 """Components that a preconditioner makes at most."""
-
-_LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 
 
 class Components(NamedTuple):
@@ -98,7 +97,7 @@ class Mixture:
         _check(log_weight, mean, tril)
         self._mean, self._full, dim = mean.double(), tril.ndim == 3, mean.shape[1]
         diagonal = tril.diagonal(dim1=1, dim2=2) if self._full else tril
-        constants = log_weight.double().log_softmax(0) - diagonal.double().log().sum(1) - dim * _LOG_SQRT_2PI
+        constants = log_weight.double().log_softmax(0) - diagonal.double().log().sum(1) - dim * LOG_SQRT_2PI
         self._constants = constants[:, None]
         identity = torch.eye(dim, dtype=torch.float64)
         self._inverse = (

@@ -9,7 +9,6 @@ density twice, live in everything and with the field held constant (`losses.py`)
 both. Gradients of coefficients are sums over the batch, taken without ever forming those of D at every point.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -17,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["Term", "coefficient_gradients", "error_log_density", "euler_error", "euler_log_density"]
+from gephyra.targets.gaussian import LOG_SQRT_2PI
 
-_HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
+__all__ = ["Term", "coefficient_gradients", "error_log_density", "euler_error", "euler_log_density"]
 
 
 class Term(NamedTuple):
@@ -64,7 +63,7 @@ def euler_error(
 
 def error_log_density(error: Tensor, scale: Tensor) -> Tensor:
     """The log density from e and s, `m x batch` in float64."""
-    normaliser = scale.double().log().sum(-1, keepdim=True) + scale.shape[-1] * _HALF_LOG_TWO_PI
+    normaliser = scale.double().log().sum(-1, keepdim=True) + scale.shape[-1] * LOG_SQRT_2PI
     norm: Tensor = torch.linalg.vector_norm(error, dim=-1)
     return norm.double().square_().mul_(-0.5).sub_(normaliser)
 

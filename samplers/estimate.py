@@ -12,7 +12,7 @@ from torch import Tensor
 from .interval import log_mean_interval
 from .pareto import Tail, fit_tail, k_hat_limit, tail_length
 
-__all__ = ["Estimates", "estimate", "k_hat", "log_mean_exp", "standard_error"]
+__all__ = ["Estimates", "estimate", "k_hat", "log_mean_exp", "restricted_elbo", "standard_error"]
 
 # Width of a 95 % interval in standard errors.
 _WIDTH = 2.0 * 1.959963984540054
@@ -53,6 +53,15 @@ def standard_error(low: float, high: float) -> float:
 def log_mean_exp(log_weight: Tensor) -> Tensor:
     """Log of the mean of exp(log_weight), `(n,)` to a scalar."""
     return torch.logsumexp(log_weight, 0) - math.log(log_weight.shape[0])
+
+
+def restricted_elbo(log_weight: Tensor) -> float:
+    """ELBO of the proposal restricted to where its weight is positive; the mean log weight where that is everywhere.
+
+    A bound on log Z: the restriction's density is the proposal's over its share of positive weights. -inf without any.
+    """
+    finite = log_weight.isfinite()
+    return float(log_weight[finite].mean() + finite.double().mean().log()) if bool(finite.any()) else -math.inf
 
 
 def estimate(log_weight: Tensor) -> Estimates:

@@ -10,11 +10,11 @@ import math
 from itertools import pairwise
 
 import torch
-from torch import Tensor
 
 from gephyra.targets.base import Target
 
 from .bridge import Bridge
+from .estimate import restricted_elbo
 from .evaluate import path_noise
 from .simulate import simulate
 from .weigh import log_weights
@@ -38,17 +38,11 @@ def settle_horizon(bridge: Bridge, target: Target, seed: int, paths: int) -> Non
     if bridge.horizon is None:
         return
     noise = path_noise(bridge, "horizon", seed, 0, paths)
-    best = _elbo(log_weights(bridge, simulate(bridge, target, noise)))
+    best = restricted_elbo(log_weights(bridge, simulate(bridge, target, noise)))
     for longer, shorter in pairwise(_FACTORS):
         bridge.horizon.add_(math.log(shorter / longer))
-        elbo = _elbo(log_weights(bridge, simulate(bridge, target, noise)))
+        elbo = restricted_elbo(log_weights(bridge, simulate(bridge, target, noise)))
         if not elbo > best:
             bridge.horizon.sub_(math.log(shorter / longer))
             return
         best = elbo
-
-
-def _elbo(log_weight: Tensor) -> float:
-    """That of the bridge restricted to paths of positive weight."""
-    finite = log_weight.isfinite()
-    return float(log_weight[finite].mean() + finite.double().mean().log()) if bool(finite.any()) else -math.inf

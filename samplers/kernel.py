@@ -4,15 +4,14 @@ A kernel is N(mean, diag(scale^2)) given the point it starts from. Shapes broadc
 or `... x dim`.
 """
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["GaussianKernel"]
+from gephyra.targets.gaussian import LOG_SQRT_2PI
 
-_HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
+__all__ = ["GaussianKernel"]
 
 
 class GaussianKernel(NamedTuple):
@@ -29,5 +28,5 @@ class GaussianKernel(NamedTuple):
         """Normalised log density at x, `... x dim`: summed over dim in x's precision, returned in float64."""
         # Multiplying by the small reciprocal is faster than dividing the large difference.
         quadratic = ((x - self.mean) * self.scale.reciprocal()).square().sum(-1)
-        normaliser = (self.scale.log() + _HALF_LOG_TWO_PI).sum(-1)
+        normaliser = (self.scale.log() + LOG_SQRT_2PI).sum(-1)
         return -0.5 * quadratic.double() - normaliser.double()

@@ -10,7 +10,7 @@ from .components import Components
 from .coordinates import Coordinates
 from .counted import CountedTarget
 from .diagnose import diagnose, sides_disagree
-from .estimate import Estimates, estimate, standard_error
+from .estimate import estimate, standard_error
 from .evaluate import BLOCK_SIZE, Fresh, Pool, simulate_fresh
 from .modes import modes_drawn, one_each
 from .polish import step_scale, tune
@@ -80,7 +80,7 @@ def measure(
         source = EuboSource.POLISHED
     upper = upper_bounds(backward_log_weights(bridge, view, pool.u, seed, progress.block), pool, source)
     report = Report(
-        **_allowing(estimates, facts.precondition.beyond)._asdict(),
+        **estimates._asdict(),
         **upper._asdict(),
         paths=paths,
         seed=seed,
@@ -94,18 +94,16 @@ def measure(
         modes_seen=None if modes is None else modes.mean.shape[0],
         modes_drawn=_modes_drawn(fresh, modes),
     )
+    report = _allowing(report)
     # What both sides agree to say is no contradiction any more: look for one first.
     warnings = (*diagnose(report), *facts.caveats)
     return replace(_reconciled(report), warnings=warnings)
 
 
-def _allowing(estimates: Estimates, beyond: float) -> Estimates:
-    """The estimates with an interval that reaches up to what lies beyond the sampler's start."""
-    if estimates.log_z_high is None or not beyond:
-        return estimates
-    high = estimates.log_z_high + math.log1p(beyond)
-    error = max(estimates.log_z_se, standard_error(estimates.log_z_low, high))
-    return estimates._replace(log_z_high=high, log_z_se=error)
+def _allowing(report: Report) -> Report:
+    """The interval reaches up to what was found beyond the sampler's start."""
+    beyond, high = report.precondition.beyond, report.log_z_high
+    return _reaching(report, high + math.log1p(beyond)) if beyond and high is not None else report
 
 
 def _upper_paths(paths: int) -> int:
@@ -120,14 +118,19 @@ def _reconciled(report: Report) -> Report:
     there 1 / w is small: it is just then that their side is the reliable one.
     """
     forward, error = report.log_z_forward, report.log_z_forward_se
-    low, high = report.log_z_low, report.log_z_high
-    if report.eubo_source is not EuboSource.EXACT or forward is None or error is None or low is None or high is None:
+    if report.eubo_source is not EuboSource.EXACT or forward is None or error is None:
         return report
-    high = max(high, forward + 2.0 * error)
     holds = report.interval_holds and not sides_disagree(report)
-    return replace(
-        report, log_z_high=high, log_z_se=max(report.log_z_se, standard_error(low, high)), interval_holds=holds
-    )
+    return replace(_reaching(report, forward + 2.0 * error), interval_holds=holds)
+
+
+def _reaching(report: Report, end: float) -> Report:
+    """The interval reaches up to this end, and the standard error with it."""
+    low, high = report.log_z_low, report.log_z_high
+    if low is None or high is None:
+        return report
+    high = max(high, end)
+    return replace(report, log_z_high=high, log_z_se=max(report.log_z_se, standard_error(low, high)))
 
 
 def _blocks(paths: int) -> int:

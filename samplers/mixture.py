@@ -5,17 +5,15 @@ growths g are learned. Losses on detached paths differentiate log p_0(x_0) only,
 component needs no reparametrisation.
 """
 
-import math
-
 import torch
 from torch import Tensor, nn
+
+from gephyra.targets.gaussian import LOG_SQRT_2PI
 
 from .components import Components
 from .prior import Prior, Scorer
 
 __all__ = ["MixturePrior"]
-
-_HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 
 
 class MixturePrior(Prior):
@@ -66,7 +64,7 @@ class MixturePrior(Prior):
 
     def log_density(self, x: Tensor) -> Tensor:
         standard = self._whitened(x, self.mean) * (-self.growth).exp()
-        constants = self.logits.log_softmax(0) - self.log_det - self.growth.sum(-1) - self.dim * _HALF_LOG_TWO_PI
+        constants = self.logits.log_softmax(0) - self.log_det - self.growth.sum(-1) - self.dim * LOG_SQRT_2PI
         return torch.logsumexp(constants.double() - 0.5 * standard.square().sum(-1).double(), -1)
 
     def scorer(self) -> Scorer:

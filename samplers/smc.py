@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from gephyra.targets.base import Target
+from gephyra.targets.gaussian import LOG_SQRT_2PI
 
 from .bridge import Bridge
 from .estimate import log_mean_exp
@@ -32,7 +33,6 @@ _ESS_LIMIT = 0.5
 # Looks at the weights along a path. Each costs an evaluation of log F and log B in a smaller batch; with more of them
 # the weights have less time to spread, but copies have less time to part.
 _LOOKS = 8
-_HALF_LOG_TWO_PI = 0.9189385332046727
 
 
 class Particles(NamedTuple):
@@ -98,7 +98,7 @@ def _betas(bridge: Bridge) -> Tensor:
 def _annealed(bridge: Bridge, node: Node, beta: Tensor) -> Tensor:
     """log pi_n up to a constant, `(batch,)`: a momentum has its stationary law at every n."""
     momentum = node.state[:, bridge.dim :]
-    kinetic = (-0.5 * momentum.square() - _HALF_LOG_TWO_PI).sum(-1).double()
+    kinetic = (-0.5 * momentum.square() - LOG_SQRT_2PI).sum(-1).double()
     weight = beta.double()
     return weight * (node.log_density.double() + kinetic) + (1.0 - weight) * bridge.start_log_density(node.state)
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 __all__ = [
     "Cosine", "Histogram", "LevelDensity", "LinearBeta", "Logistic", "Normal", "Truncated", "Uniform",
-    "log_normal_noise", "logit_normal_time", "straight",
+    "log_normal_noise", "logit_normal_time", "quantile_grid", "straight",
 ]  # fmt: skip
 
 
@@ -229,3 +229,8 @@ def logit_normal_time(mean: float = 0.0, deviation: float = 1.0) -> Normal:
 def _check_range(low: float, high: float) -> None:
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ValueError(f"log_snr must run from a finite low to a higher finite high, got {low} and {high}")
+
+
+def quantile_grid(density: LevelDensity, steps: int) -> Tensor:
+    """Levels at equal distances of the density's time, `(steps + 1,)`; of a uniform density, equal in lambda."""
+    return density.quantile(torch.linspace(0.0, 1.0, steps + 1, dtype=torch.float64))

@@ -5,21 +5,19 @@ With y = alpha x + sigma eps and x ~ N(m, V diag(s^2) V^T), in the coordinates o
     E[x | y] = m + V diag( alpha s^2 / (alpha^2 s^2 + sigma^2) ) V^T (y - alpha m).
 """
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from gephyra.targets.constant import Constant
+from gephyra.targets.gaussian import LOG_SQRT_2PI
 
 from ..components import Components
 from .denoiser import Denoiser
 from .schedule import Level, preserving
 
 __all__ = ["GaussianDenoiser", "MixtureDenoiser", "Posterior"]
-
-_LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 
 
 class GaussianDenoiser(Denoiser):
@@ -84,7 +82,7 @@ class GaussianDenoiser(Denoiser):
         """Of the Gaussian at x, `batch x dim`: `(batch,)` float64."""
         centred, variance = x.double() - self._mean.master, self._variance.master
         rotated = centred if self._basis is None else centred @ self._basis.master
-        return -0.5 * (rotated.square() / variance + variance.log()).sum(-1) - self.dim * _LOG_SQRT_2PI
+        return -0.5 * (rotated.square() / variance + variance.log()).sum(-1) - self.dim * LOG_SQRT_2PI
 
     def _total(self, like: Tensor, level: Level) -> Tensor:
         return level.alpha.square() * self._variance.like(like) + level.sigma.square()
@@ -144,7 +142,7 @@ class MixtureDenoiser(Denoiser):
         total = level.alpha.square() * variance + level.sigma.square()
         centred = y - level.alpha * mean
         rotated = centred if self._basis is None else centred @ self._basis.like(y)
-        exponent = -0.5 * (rotated.square() / total + total.log()).sum(-1) - self.dim * _LOG_SQRT_2PI
+        exponent = -0.5 * (rotated.square() / total + total.log()).sum(-1) - self.dim * LOG_SQRT_2PI
         step = level.alpha * variance / total * rotated
         each = mean + (step if self._basis is None else step @ self._basis.like(y).mT)
         return self._log_weight.like(y) + exponent, each, total

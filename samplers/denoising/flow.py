@@ -13,12 +13,13 @@ ELBO's: the two agree for the exact score only, and neither bounds the other.
 """
 
 import itertools
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from gephyra.targets.gaussian import LOG_SQRT_2PI
 
 from ..random import keyed_generator
 from .denoiser import Denoiser
@@ -36,8 +37,6 @@ __all__ = [
 
 LARGEST_EXACT = 100
 """Dimension up to which the divergence is computed exactly: it costs one backward pass a dimension."""
-
-_LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 
 
 class Divergence(ABC):
@@ -120,7 +119,7 @@ class ProbabilityFlow:
         for before, after in itertools.pairwise(self._grid.flip(0)):
             state = runge_kutta(slope, state, before, after)
         y, change = state[:, :-1].double(), state[:, -1].double()
-        start = -0.5 * y.square().sum(1) - x.shape[1] * _LOG_SQRT_2PI
+        start = -0.5 * y.square().sum(1) - x.shape[1] * LOG_SQRT_2PI
         return start + change + x.shape[1] * alpha.double().log()
 
     def noise_of(self, x: Tensor) -> Tensor:

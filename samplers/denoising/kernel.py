@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-__all__ = ["GaussianStep", "Place", "noising", "reversal"]
+from gephyra.targets.gaussian import LOG_SQRT_2PI
 
-_LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
+__all__ = ["GaussianStep", "Place", "noising", "reversal"]
 
 
 class Place(NamedTuple):
@@ -44,7 +44,7 @@ class GaussianStep(NamedTuple):
     def log_density(self, y: Tensor) -> Tensor:
         """At y, `batch x dim`: `(batch,)` float64."""
         squares = (y - self.mean).double().square().sum(1)
-        return -0.5 * squares / self.variance - y.shape[1] * (0.5 * math.log(self.variance) + _LOG_SQRT_2PI)
+        return -0.5 * squares / self.variance - y.shape[1] * (0.5 * math.log(self.variance) + LOG_SQRT_2PI)
 
 
 def noising(y: Tensor, cleaner: Place, noisier: Place) -> GaussianStep:

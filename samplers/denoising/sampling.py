@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .density import Histogram, LevelDensity
+from .density import Histogram, LevelDensity, quantile_grid
 
 __all__ = ["AdaptiveHistogram", "Independent", "Levels", "LowDiscrepancy", "NoiseLevels", "Placement", "Stratified"]
 
@@ -168,7 +168,7 @@ def _grid(density: LevelDensity, steps: int) -> Tensor:
     """lambda at times 1, 1 - 1/T, ..., 0: increasing, `(steps + 1,)`."""
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
-    grid = density.quantile(torch.linspace(0.0, 1.0, steps + 1, dtype=torch.float64))
+    grid = quantile_grid(density, steps)
     if not bool(grid.isfinite().all()):
         raise ValueError("discrete time needs levels between finite ends: truncate the density")
     return grid

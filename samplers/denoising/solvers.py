@@ -15,13 +15,12 @@ import torch
 from torch import Tensor
 
 from .denoiser import Denoiser
-from .density import LevelDensity
 from .flow import runge_kutta
 from .kernel import Place, reversal
 
 __all__ = [
     "Ancestral", "Clipped", "Ddim", "DpmSolver2M", "EulerMaruyama", "Flow", "Heun", "Solver", "Step", "generate",
-    "karras_grid", "noise_rows", "quantile_grid", "trajectory",
+    "karras_grid", "noise_rows", "trajectory",
 ]  # fmt: skip
 
 
@@ -72,9 +71,7 @@ class Ancestral(Solver):
     interpolation: float = 0.0
     """Of the log variance: 0 small, 1 large (`kernel`)."""
 
-    @property
-    def noisy(self) -> bool:
-        return True
+    noisy = True
 
     def step(self, given: Step) -> Tensor:
         law = reversal(given.y, given.data, given.here, given.there, self.interpolation)
@@ -104,9 +101,7 @@ class Ddim(Solver):
 class DpmSolver2M(Solver):
     """DPM-Solver++(2M) (Lu et al. 2022): second order from the last two answers; first and last step first order."""
 
-    @property
-    def noisy(self) -> bool:
-        return False
+    noisy = False
 
     def step(self, given: Step) -> Tensor:
         here, there, data = given.here, given.there, given.data
@@ -121,9 +116,7 @@ class DpmSolver2M(Solver):
 class Heun(Solver):
     """Second order in sigma / alpha (Karras et al. 2022): two evaluations a step."""
 
-    @property
-    def noisy(self) -> bool:
-        return False
+    noisy = False
 
     def step(self, given: Step) -> Tensor:
         here, there = given.here, given.there
@@ -138,9 +131,7 @@ class Heun(Solver):
 class EulerMaruyama(Solver):
     """The reverse stochastic differential equation in lambda (Song et al. 2021)."""
 
-    @property
-    def noisy(self) -> bool:
-        return True
+    noisy = True
 
     def step(self, given: Step) -> Tensor:
         here, width = given.here, given.there.log_snr - given.here.log_snr
@@ -152,9 +143,7 @@ class EulerMaruyama(Solver):
 class Flow(Solver):
     """The probability flow by classical Runge-Kutta steps in lambda: four evaluations a step."""
 
-    @property
-    def noisy(self) -> bool:
-        return False
+    noisy = False
 
     def step(self, given: Step) -> Tensor:
         def slope(y: Tensor, log_snr: Tensor) -> Tensor:
@@ -221,11 +210,6 @@ def generate(denoiser: Denoiser, solver: Solver, grid: Tensor, noise: Tensor) ->
     with torch.no_grad():
         *_, y = trajectory(denoiser, solver, grid, noise)
         return denoiser.data(y, grid[-1:].to(y.device).expand(len(y)))
-
-
-def quantile_grid(density: LevelDensity, steps: int) -> Tensor:
-    """Levels at equal distances of the density's time, `(steps + 1,)`; of a uniform density, equal in lambda."""
-    return density.quantile(torch.linspace(0.0, 1.0, steps + 1, dtype=torch.float64))
 
 
 def karras_grid(low: float, high: float, steps: int, power: float = 7.0) -> Tensor:

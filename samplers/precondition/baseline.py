@@ -1,6 +1,5 @@
 """What a mixture of Gaussians reaches by itself as an importance proposal: honest numbers, on fresh noise."""
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor
 from gephyra.targets.base import Target
 
 from ..components import Components, Mixture
-from ..estimate import Estimates, estimate
+from ..estimate import Estimates, estimate, restricted_elbo
 from ..random import keyed_generator, normal_noise
 from .evaluation import log_densities
 
@@ -28,14 +27,8 @@ class Baseline(NamedTuple):
 
     @property
     def elbo(self) -> float:
-        """ELBO of the mixture restricted to where the target is positive; the mean log weight where that is everywhere.
-
-        A bound on log Z: the restriction's density is the mixture's over its share of finite draws.
-        """
-        finite = self.log_weight.isfinite()
-        if not bool(finite.any()):
-            return -math.inf
-        return float(self.log_weight[finite].mean() + finite.double().mean().log())
+        """ELBO of the mixture restricted to where the target is positive."""
+        return restricted_elbo(self.log_weight)
 
 
 def measure(target: Target, components: Components, stream: str, seed: int) -> Baseline:

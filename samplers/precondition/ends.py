@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from gephyra.targets.base import Target
+from gephyra.targets.gaussian import LOG_SQRT_2PI
 
 from ..components import Components, Mixture
 from ..random import normal_noise
@@ -125,7 +126,7 @@ def _continued(components: Components, pairs: list[tuple[int, int]]) -> _Candida
 def _judge(target: Target, mixture: Mixture, candidates: _Candidates, noise: Tensor, log_z: float) -> _Judged:
     points = candidates.mean[:, None] + noise @ candidates.tril.mT
     flat, shape = points.flatten(0, 1), points.shape[:2]
-    constant = candidates.tril.diagonal(dim1=1, dim2=2).log().sum(1) + 0.5 * noise.shape[1] * math.log(2.0 * math.pi)
+    constant = candidates.tril.diagonal(dim1=1, dim2=2).log().sum(1) + noise.shape[1] * LOG_SQRT_2PI
     own = -0.5 * noise.square().sum(1) - constant[:, None]
     target_log = log_densities(target, flat).reshape(shape) - log_z
     mixture_log = mixture.log_density(flat).reshape(shape)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from gephyra.targets.base import Target
+from gephyra.targets.gaussian import LOG_SQRT_2PI
 
 from ..components import MOST_COMPONENTS, Components, Mixture
 from ..random import normal_noise
@@ -129,7 +130,7 @@ def _draw(target: Target, mean: Tensor, tril: Tensor, seed: int) -> _Drawn:
     half = normal_noise((count, max(32, _DRAWS // (2 * count)), dim), "precondition/local", seed, 0).double()
     noise = torch.cat([half, -half], 1)
     point = mean[:, None] + noise @ tril.mT
-    log_own = -0.5 * noise.square().sum(2) - 0.5 * dim * math.log(2.0 * math.pi)
+    log_own = -0.5 * noise.square().sum(2) - dim * LOG_SQRT_2PI
     log_own = log_own - tril.diagonal(dim1=1, dim2=2).log().sum(1)[:, None]
     return _Drawn(point, log_densities(target, point.flatten(0, 1)).reshape(log_own.shape), log_own)
 

@@ -35,7 +35,7 @@ _STEPS_ALONE, _STEPS_TOGETHER = 200, 60
 # The components of a mixture feel each other: smaller steps, for longer.
 _MIXTURE_RATE, _MIXTURE_FULL_RATE_STEPS, _MIXTURE_STEPS = 0.3, 20, 100
 # Across an axis: a start is near already, and is judged afterwards.
-_ACROSS_STEPS, _ACROSS_RATES = 8, (0.5, 0.3)
+_ACROSS_RATES = (0.5,) * 4 + (0.3,) * 4
 # A component whose weight falls below this may come back, and costs nothing.
 _LEAST_LOG_WEIGHT = -12.0
 # Nats below the point that is lacking most.
@@ -93,14 +93,14 @@ def newton_fit_across(target: Target, mean: Tensor, tril: Tensor, axis: Tensor, 
         Means and factors of the same shapes.
     """
     identity = torch.eye(mean.shape[1], dtype=torch.float64)
-    for step in range(_ACROSS_STEPS):
+    for step, rate in enumerate(_ACROSS_RATES):
         along = torch.linalg.solve_triangular(tril, axis[:, :, None], upper=False)
         along = along / along.norm(dim=1, keepdim=True)
         across = identity - along @ along.mT
         noise = _paired_noise(mean.shape[1], seed, step)
         shift, curvature = _whitened_gradient(target, mean, tril, noise)
         shift, curvature = (across @ shift[:, :, None])[:, :, 0], across @ curvature @ across
-        mean, tril = _moved(mean, tril, shift, curvature, _ACROSS_RATES[2 * step >= _ACROSS_STEPS])
+        mean, tril = _moved(mean, tril, shift, curvature, rate)
     return mean, tril
 
 

@@ -23,7 +23,7 @@ import torch
 from gephyra.targets.base import Target
 
 from ..components import MOST_COMPONENTS, Components, Mixture
-from .baseline import measure
+from .baseline import Baseline, measure
 from .boost import boosted
 from .curvature import Peak
 from .ends import mass_beyond
@@ -116,36 +116,37 @@ def _refined(target: Target, found: Found, particles: Tempered, seed: int, spent
     """The mixture grown, the components of its modes first, as long as that brings it much nearer to the target."""
     most = max(_GROWTH, min(_MOST, _MOST_COORDINATES // target.dim))
     near, turn, growing = min(_NEAR, _NEAR_A_COORDINATE * target.dim), 0, share(spent, _GROWTH_SHARE)
+    baseline = measure(target, found.components, "divergence", seed)
     while (size := len(found.components.mean)) < most:
         # Half of the particles say where mass is lacking, the others judge.
         leading, judging = particles.halves()
-        far = _divergence(target, found.components, judging, seed)
+        far = _divergence(found.components, baseline, judging)
         if far < near or growing() >= 1.0:
             break
         start = boosted(found.components, leading, min(most - size, _GROWTH - size % _GROWTH))
         mixture = newton_fit_mixture(target, start, seed, growing)
-        if not _divergence(target, mixture, judging, seed) < (1.0 if turn else _GAIN) * far:
+        grown = measure(target, mixture, "divergence", seed)
+        if not _divergence(mixture, grown, judging) < (1.0 if turn else _GAIN) * far:
             break
-        found, near, turn = Found(mixture, "particles", found.modes), min(near, _VERY_NEAR), turn + 1
+        found, baseline = Found(mixture, "particles", found.modes), grown
+        near, turn = min(near, _VERY_NEAR), turn + 1
         following = temper(target, mixture.widened(_WIDENED), seed, growing, turn=turn)
         if following is None:
             break
         particles = following
-    return found._replace(beyond=_beyond(target, found.components, seed, spent))
+    return found._replace(beyond=_beyond(target, found.components, baseline, seed, spent))
 
 
-def _beyond(target: Target, components: Components, seed: int, spent: Spent) -> float:
-    """What the mixture lacks beyond its ends; a Gaussian alone has none."""
-    estimates = measure(target, components, "divergence", seed).estimates
-    if len(components.mean) == 1 or estimates is None:
-        return 0.0
-    return mass_beyond(target, components, estimates.log_z, seed, spent)
-
-
-def _divergence(target: Target, components: Components, held: Tempered, seed: int) -> float:
+def _divergence(components: Components, baseline: Baseline, held: Tempered) -> float:
     """Both Kullback-Leibler divergences between mixture and target, added, in nats."""
-    upper = float((held.log_density - Mixture(components).log_density(held.point)).mean())
-    return upper - measure(target, components, "divergence", seed).elbo
+    return float((held.log_density - Mixture(components).log_density(held.point)).mean()) - baseline.elbo
+
+
+def _beyond(target: Target, components: Components, baseline: Baseline, seed: int, spent: Spent) -> float:
+    """What the mixture lacks beyond its ends; a Gaussian alone has none."""
+    if len(components.mean) == 1 or baseline.estimates is None:
+        return 0.0
+    return mass_beyond(target, components, baseline.estimates.log_z, seed, spent)
 
 
 def _many_dimensions(target: Target, seed: int, spent: Spent) -> Found:

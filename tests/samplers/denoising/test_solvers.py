@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gephyra.samplers.denoising.density import Cosine, Truncated, Uniform
+from gephyra.samplers.denoising.density import Cosine, Truncated, Uniform, quantile_grid
 from gephyra.samplers.denoising.exact import GaussianDenoiser
 from gephyra.samplers.denoising.kernel import Place, noising, reversal
 from gephyra.samplers.denoising.paths import generative_log_weights, noising_log_weights
@@ -24,7 +24,6 @@ from gephyra.samplers.denoising.solvers import (
     generate,
     karras_grid,
     noise_rows,
-    quantile_grid,
     trajectory,
 )
 from gephyra.samplers.estimate import estimate
