@@ -24,13 +24,14 @@ from .drawing import Drawn, draw_block
 from .draws import Draws
 from .evaluate import BLOCK_SIZE, block
 from .measure import Candidate, measure
-from .optimise import load_bridge, part_of
+from .optimise import load_bridge
 from .overdamped import OverdampedBridge
 from .polish import Langevin, step_scale, tune
 from .prepare import new_baseline, new_bridge
 from .report import Facts, PolishReport, Report, Served
 from .settings import Device, TrainingSettings
 from .shift import Weighted, shift
+from .stepper import part_of
 from .storage import read_tensors, write_tensors
 
 __all__ = ["Block", "Sampler", "pack_coordinates", "unpack_coordinates"]

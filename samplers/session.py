@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
@@ -27,6 +26,7 @@ from .precondition import PRECONDITION_BATCH
 from .prepare import Prepared, check_start, new_bridge, prepare
 from .random import torch_generator
 from .report import Metrics, PreconditionReport, Served, Times
+from .run import Hooks, Pace, StopTraining, TrainingFailed
 from .sampler import Sampler, pack_coordinates, unpack_coordinates
 from .samples import drawing, resampled
 from .settings import TrainingSettings
@@ -34,32 +34,10 @@ from .watch import Watch
 
 __all__ = ["StopTraining", "TrainingFailed", "train"]
 
-_CHECKPOINT_SECONDS = 5.0
 # Of a budget, at most: good coordinates are worth more than steps. The preconditioner then stays where it got to.
 _PRECONDITION_SHARE = 0.5
 # After this many steps without two finite paths the target is hopeless where the bridge starts.
 _HOPELESS_STEPS = 20
-
-
-class StopTraining(Exception):
-    """Training was asked to stop and did, at a checkpoint where a folder was given."""
-
-
-class TrainingFailed(Exception):
-    """Training cannot go on. `reason` is a word for programs, the message a sentence for people."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
-class _Hooks(NamedTuple):
-    """What the caller of `train` passed to be told and asked."""
-
-    on_metrics: Callable[[Metrics], None]
-    on_checkpoint: Callable[[int], None]
-    should_stop: Callable[[], bool]
-    clock: Callable[[], float]
 
 
 def train(
@@ -99,7 +77,7 @@ def train(
     except ValueError as error:
         raise TrainingFailed("INCONSISTENT_SETTINGS", str(error)) from error
     startup_seconds += _warm_up(target, settings, clock)
-    hooks = _Hooks(on_metrics, on_checkpoint, should_stop, clock)
+    hooks = Hooks(on_metrics, on_checkpoint, should_stop, clock)
     run = _Run(target, settings, hooks, checkpoint_folder)
     stored = None if checkpoint_folder is None else latest_checkpoint(checkpoint_folder)
     prepared = run.restore(stored) if stored is not None else run.prepare() if start is None else run.go_on(start)
@@ -120,12 +98,11 @@ class _Run:
 
     _optimiser: Optimiser
 
-    def __init__(self, target: Target, settings: TrainingSettings, hooks: _Hooks, folder: Path | None) -> None:
+    def __init__(self, target: Target, settings: TrainingSettings, hooks: Hooks[Metrics], folder: Path | None) -> None:
         self._target, self._counted = target, CountedTarget(target)
         self._settings, self._hooks, self._folder = settings, hooks, folder
         self._watch = Watch(hooks.on_metrics, hooks.clock)
-        # Budget seconds spent by earlier attempts, and the clock reading they are counted from.
-        self._spent, self._origin = 0.0, hooks.clock()
+        self._pace = Pace(hooks.clock)
         self._cool_down = CoolDown(settings.goal)
 
     def prepare(self) -> Prepared:
@@ -137,7 +114,7 @@ class _Run:
             raise TrainingFailed("NON_FINITE_LOG_DENSITY", str(error)) from error
         if self._hooks.should_stop():
             raise StopTraining
-        return self._begin(found._replace(seconds=self._seconds()))
+        return self._begin(found._replace(seconds=self._pace.seconds))
 
     def go_on(self, start: Sampler) -> Prepared:
         """Start from the coordinates of an earlier sampler, and its parameters if it serves a bridge."""
@@ -162,7 +139,7 @@ class _Run:
         self._optimiser = self._new_optimiser(prepared)
         # Evaluations that only repeat what was counted before are not counted again.
         self._optimiser.restore(stored.tensors, stored.step, coordinates.view(self._counted))
-        self._spent, self._origin = record["seconds"], self._hooks.clock()
+        self._pace.go_on(record["seconds"])
         self._counted.evaluations, self._watch.non_finite = record["target_evaluations"], record["non_finite_paths"]
         self._cool_down.restore(record.get("cool_down"))
         self._watch.restore(stored.tensors)
@@ -170,7 +147,7 @@ class _Run:
 
     def optimise(self, prepared: Prepared) -> None:
         """Steps until the budget is spent, or the goal reached and cooled down from."""
-        view, hopeless, saved = prepared.coordinates.view(self._counted), 0, self._hooks.clock()
+        view, hopeless = prepared.coordinates.view(self._counted), 0
         while (fraction := self._fraction()) < 1.0:
             self._stop_if_asked(prepared)
             gradient = self._optimiser.advance(view, fraction)
@@ -181,17 +158,16 @@ class _Run:
                     f"no path had a finite weight in {hopeless} consecutive steps: the log density or its score is not "
                     "finite where the sampler looks; check the target, or try another preconditioner",
                 )
-            progress = (self._optimiser.step, self._seconds(), self._fraction(), self._counted.evaluations)
+            progress = (self._optimiser.step, self._pace.seconds, self._fraction(), self._counted.evaluations)
             self._watch.step(gradient, *progress)
             self._cool_down.note(self._watch.recent, self._budget_fraction())
-            if self._hooks.clock() - saved > _CHECKPOINT_SECONDS:
+            if self._pace.due():
                 self._checkpoint(prepared)
-                saved = self._hooks.clock()
         self._checkpoint(prepared)
 
     def finish(self, prepared: Prepared, startup_seconds: float) -> Sampler:
         """The trained sampler with its report. The budget's clock has stopped."""
-        times = Times(prepared.seconds, self._seconds() - prepared.seconds, 0.0, startup_seconds)
+        times = Times(prepared.seconds, self._pace.seconds - prepared.seconds, 0.0, startup_seconds)
         started = self._hooks.clock()
         self._optimiser.settle()
 
@@ -233,16 +209,13 @@ class _Run:
     def _precondition_spent(self) -> float:
         if self._hooks.should_stop():
             return 1.0
-        settings, seconds, evaluations = self._settings, self._seconds(), self._counted.evaluations
+        settings, seconds, evaluations = self._settings, self._pace.seconds, self._counted.evaluations
         self._watch.search(seconds, settings.budget.fraction(0, seconds, evaluations), evaluations)
         a_step = settings.batch_size * (settings.steps + 1)
         return settings.budget.fraction_before_steps(seconds, evaluations, a_step) / _PRECONDITION_SHARE
 
-    def _seconds(self) -> float:
-        return self._spent + self._hooks.clock() - self._origin
-
     def _budget_fraction(self) -> float:
-        return self._settings.budget.fraction(self._optimiser.step, self._seconds(), self._counted.evaluations)
+        return self._settings.budget.fraction(self._optimiser.step, self._pace.seconds, self._counted.evaluations)
 
     def _fraction(self) -> float:
         return self._cool_down.fraction(self._budget_fraction())
@@ -256,7 +229,7 @@ class _Run:
         if self._folder is None:
             return
         record = {
-            "seconds": self._seconds(),
+            "seconds": self._pace.seconds,
             "target_evaluations": self._counted.evaluations,
             "non_finite_paths": self._watch.non_finite,
             "precondition": asdict(prepared.report),

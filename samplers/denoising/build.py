@@ -1,0 +1,65 @@
+"""From settings to objects: the network, the model around it, the loss."""
+
+import math
+
+import torch
+
+from ..random import torch_generator
+from .catalogue import LEVELS, PREDICTIONS, SCHEDULES, WEIGHTINGS, NoiseSchedule
+from .denoiser import DenoisingModel
+from .frame import LOWEST, Frame
+from .level_head import LevelModel
+from .loss import DenoisingLoss
+from .network import EnergyModel, Network, NetworkModel, ResidualMlp
+from .settings import DenoisingSettings, LevelsName, PredictionName
+from .unet import ImageShape, UNet
+
+__all__ = ["build_loss", "build_model", "noise_schedule"]
+
+
+def noise_schedule(settings: DenoisingSettings, frame: Frame) -> NoiseSchedule:
+    """The process between the lowest and the highest level."""
+    return SCHEDULES[settings.schedule](LOWEST, frame.high)
+
+
+def build_model(settings: DenoisingSettings, frame: Frame) -> DenoisingModel:
+    """An untrained model. Raises ValueError for a prediction that the head does not make, or images of another size."""
+    dim, generator, given = (
+        len(frame.transform.shift),
+        torch_generator("init", settings.seed),
+        noise_schedule(settings, frame),
+    )
+    if frame.levels is not None and frame.frequency is not None:
+        if settings.prediction not in (None, PredictionName.DATA):
+            raise ValueError(
+                f"prediction must be {PredictionName.DATA} for data on levels, got {settings.prediction}: "
+                "give head continuous for others"
+            )
+        outputs = frame.levels.numel() // dim
+        return LevelModel(_network(settings, dim, outputs, generator), frame.levels, frame.frequency)
+    word = settings.prediction or PredictionName.VELOCITY
+    if word is PredictionName.ENERGY:
+        return EnergyModel(ResidualMlp(dim, 1, settings.width, settings.blocks, generator), given.schedule)
+    network = _network(settings, dim, 1, generator)
+    return NetworkModel(network, PREDICTIONS[word](given), given.schedule, frame.gaussian)
+
+
+def build_loss(settings: DenoisingSettings, frame: Frame, model: DenoisingModel, levels: LevelsName) -> DenoisingLoss:
+    """The loss with a source of levels."""
+    given = noise_schedule(settings, frame)
+    source = LEVELS[levels](given, settings.time_steps)
+    weighting = WEIGHTINGS[settings.weighting](given, model.prediction)
+    return DenoisingLoss(weighting, source.levels, given.schedule, source.memory)
+
+
+def _network(settings: DenoisingSettings, dim: int, outputs: int, generator: torch.Generator) -> Network:
+    """A network of `outputs` answers a dimension."""
+    if settings.image is None:
+        return ResidualMlp(dim, dim * outputs, settings.width, settings.blocks, generator)
+    shape = ImageShape(*settings.image)
+    if math.prod(shape) != dim:
+        raise ValueError(
+            f"image must have channels x height x width = {dim}, the number of columns, got {settings.image}"
+        )
+    widths = tuple(settings.width * 2**n for n in range(settings.blocks))
+    return UNet(shape, outputs, widths, generator)

@@ -1,0 +1,219 @@
+"""Train a model of data from start to report.
+
+The stopping point is chosen on rows held out: the average of the parameters is kept where the loss on them, at levels
+and with noise that never change, is least. Where it has not been less for long, the run goes back there and on at a
+smaller rate, and ends when that does not help either.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..checkpoint import Checkpoint, latest_checkpoint, write_checkpoint
+from ..noise import NoiseSource
+from ..random import torch_generator
+from ..run import Hooks, Pace, StopTraining, TrainingFailed
+from ..stepper import Stepper, cosine, part_of
+from .build import build_loss, build_model
+from .denoiser import DenoisingModel
+from .frame import LOWEST, Frame, frame_of
+from .keeper import Keeper
+from .report import DenoisingMetrics, DenoisingReport
+from .sampler import DenoisingSampler, bound, gaussian_likelihood, placed, summary
+from .settings import DenoisingSettings, LevelsName
+from .watch import Watch, share_of
+
+__all__ = ["train_denoiser"]
+
+# Pairs of a row and a level behind a validation loss; steps between two of them.
+_PAIRS, _BETWEEN = 4096, 100
+_LEAST_ROWS = 2
+_REPORT_DRAWS = 64
+
+
+class _Rows(NamedTuple):
+    """The data, in data units."""
+
+    training: Tensor
+    validation: Tensor
+
+
+def train_denoiser(
+    data: Tensor,
+    names: Sequence[str],
+    settings: DenoisingSettings,
+    *,
+    on_metrics: Callable[[DenoisingMetrics], None] = lambda metrics: None,
+    on_checkpoint: Callable[[int], None] = lambda step: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    checkpoint_folder: Path | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> DenoisingSampler:
+    """Train a model and measure it once.
+
+    Args:
+        data: `rows x dim`.
+        names: Of the dim columns.
+        settings: What to train, budget and the rest.
+        on_metrics: Told of progress about twice a second.
+        on_checkpoint: Told the step of each checkpoint, once it is on disk.
+        should_stop: Asked before every step.
+        checkpoint_folder: Existing folder for checkpoints; the newest one in it is resumed.
+        clock: Seconds, monotonic.
+
+    Raises:
+        StopTraining: `should_stop` said so.
+        TrainingFailed: The settings do not suit the data, or there is no such device.
+    """
+    hooks = Hooks(on_metrics, on_checkpoint, should_stop, clock)
+    try:
+        rows = _split(data, settings)
+        frame = frame_of(rows.training, names, settings)
+        model = placed(build_model(settings, frame), settings)
+    except ValueError as error:
+        raise TrainingFailed("UNSUITABLE_DATA", str(error)) from error
+    run = _Run(rows, frame, model, settings, hooks, checkpoint_folder)
+    stored = None if checkpoint_folder is None else latest_checkpoint(checkpoint_folder)
+    if stored is not None:
+        run.restore(stored)
+    run.optimise()
+    return run.finish(tuple(names))
+
+
+class _Run:
+    """One training run."""
+
+    def __init__(
+        self,
+        rows: _Rows,
+        frame: Frame,
+        model: DenoisingModel,
+        settings: DenoisingSettings,
+        hooks: Hooks[DenoisingMetrics],
+        folder: Path | None,
+    ) -> None:
+        self._rows, self._frame, self._model, self._settings = rows, frame, model, settings
+        self._hooks, self._folder, self._pace = hooks, folder, Pace(hooks.clock)
+        self._loss = build_loss(settings, frame, model, settings.levels)
+        # Levels of one law throughout, so that two validation losses differ by the parameters alone.
+        self._judge = build_loss(settings, frame, model, LevelsName.UNIFORM_LOG_SNR)
+        self._stepper = Stepper({"model": model}, settings.learning_rate, settings.ema)
+        self._keeper = Keeper()
+        ends = (LOWEST, frame.high)
+        self._watch = Watch(self._loss, frame.gaussian, ends, hooks.on_metrics, hooks.clock)
+        like = self._stepper.like
+        self._training, self._validation = (frame.transform.to_model(part.double()).to(like) for part in rows)
+
+    def restore(self, stored: Checkpoint) -> None:
+        """Go on where a checkpoint was written."""
+        self._model.load_state_dict(part_of(stored.tensors, "model"))
+        self._stepper.restore(stored.tensors, stored.step)
+        self._loss.restore(part_of(stored.tensors, "memory"))
+        self._keeper.restore(stored.tensors, stored.record["keeper"])
+        self._pace.go_on(stored.record["seconds"])
+
+    def optimise(self) -> None:
+        """Steps until the budget is spent, or more of them do not help."""
+        while (fraction := self._fraction()) < 1.0 and not self._keeper.done:
+            if self._hooks.should_stop():
+                self._checkpoint()
+                raise StopTraining
+            noise = self._noise(self._stepper.step)
+            batch, rate = self._settings.batch_size, cosine(fraction) * self._keeper.rate
+            record = self._stepper.advance(
+                lambda noise=noise, batch=batch: self._loss.gradient(self._model, self._training, noise, batch), rate
+            )
+            self._watch.step(record, self._stepper.step, self._pace.seconds, self._fraction())
+            if self._stepper.step % _BETWEEN == 0:
+                self._validate()
+            if self._pace.due():
+                self._checkpoint()
+        self._checkpoint()
+
+    def finish(self, names: tuple[str, ...]) -> DenoisingSampler:
+        """The model with its report. The budget's clock has stopped."""
+        seconds, step = self._pace.seconds, self._stepper.step
+        self._watch.stage("evaluate", step, seconds, 1.0)
+        self._validate()
+        self._keep()
+        self._model.requires_grad_(False)
+        held, frame = self._rows.validation, self._frame
+        validated = gaussian = None
+        if len(held) >= _LEAST_ROWS:
+            validated = summary(bound(self._model, frame, held, self._settings.seed, _REPORT_DRAWS))
+            gaussian = None if frame.levels is not None else summary(gaussian_likelihood(frame, held))
+        report = DenoisingReport(
+            rows=len(self._rows.training),
+            dim=self._model.dim,
+            discrete=frame.levels is not None,
+            steps=step,
+            best_step=self._keeper.step if self._keeper.best is not None else step,
+            loss=self._keeper.least,
+            validation=validated,
+            gaussian=gaussian,
+            train_seconds=seconds,
+            warnings=_warnings(frame, self._keeper.least),
+        )
+        return DenoisingSampler(frame, self._model, self._settings, report, names)
+
+    def _keep(self) -> None:
+        """Put the best parameters in place; without rows held out, the newest average."""
+        if self._keeper.best is not None:
+            self._stepper.load(self._keeper.best)
+        else:
+            self._stepper.settle()
+
+    def _validate(self) -> None:
+        """Judge the average of the parameters on rows held out."""
+        if len(self._validation) < _LEAST_ROWS:
+            return
+        with self._stepper.settled():
+            record = self._judge.evaluate(self._model, self._validation, self._noise(0, "validation"), _PAIRS)
+            _, ours, theirs = share_of(self._judge, record, self._frame.gaussian)
+            self._watch.validation = float(ours.sum() / theirs.sum())
+            self._keeper.note(self._watch.validation, self._stepper.step, self._stepper.flat())
+        if self._keeper.back:
+            assert self._keeper.best is not None
+            self._stepper.restart(self._keeper.best)
+
+    def _noise(self, step: int, use: str = "train") -> NoiseSource:
+        like = self._stepper.like
+        seed = self._settings.seed if use == "train" else self._settings.seed ^ (1 << 63)
+        return NoiseSource(seed, step, like.device, like.dtype)
+
+    def _fraction(self) -> float:
+        return self._settings.budget.fraction(self._stepper.step, self._pace.seconds, 0)
+
+    def _checkpoint(self) -> None:
+        if self._folder is None:
+            return
+        parts = {"model": self._model.state_dict(), "memory": self._loss.tensors()}
+        tensors = {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
+        tensors |= self._stepper.tensors() | self._keeper.tensors()
+        record = {"seconds": self._pace.seconds, "keeper": self._keeper.record()}
+        write_checkpoint(self._folder, Checkpoint(self._stepper.step, tensors, record))
+        self._hooks.on_checkpoint(self._stepper.step)
+
+
+def _split(data: Tensor, settings: DenoisingSettings) -> _Rows:
+    """Rows to train on and rows to choose the stopping point on; few rows are all trained on."""
+    if data.ndim != 2 or len(data) < _LEAST_ROWS:
+        raise ValueError(f"data must have two rows or more and one column or more, got shape {tuple(data.shape)}")
+    count = int(settings.validation * len(data))
+    count = count if count >= _LEAST_ROWS else 0
+    order = torch.randperm(len(data), generator=torch_generator("denoising/split", settings.seed))
+    return _Rows(data[order[count:]], data[order[:count]])
+
+
+def _warnings(frame: Frame, loss: float) -> tuple[str, ...]:
+    found = [] if frame.caution is None else [frame.caution]
+    if math.isnan(loss):
+        found.append("no rows were held out: the run went to the end of its budget, and overfitting would not show.")
+    elif loss > 1.0:
+        found.append("on rows held out the model is behind a Gaussian: too few rows, or too short a budget.")
+    return tuple(found)
