@@ -86,7 +86,7 @@ def _arrays(definition: target_service_pb2.TargetDefinition) -> Iterator[tensor_
 
 
 async def _found(connection: Connection, name: str) -> blob_service_pb2.Blob:
-    """What the server has of a blob; servers before 0.3 do not tell."""
+    """What the server has of a blob; servers up to 0.2 do not tell."""
     try:
         request = blob_service_pb2.GetBlobRequest(name=name)
         return await connection.unary(lambda stubs: stubs.blobs.GetBlob, request)

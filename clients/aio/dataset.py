@@ -15,7 +15,7 @@ from ..upload import upload_blob
 
 __all__ = ["AsyncDataset", "upload"]
 
-# The server reads the data whole; 256 MiB of text take it a minute.
+# Generous: the server reads the data whole before it answers.
 _CREATE_SECONDS = 300.0
 # Another data set may take the blob in between: twice in a row would be strange.
 _SENDINGS = 2
