@@ -85,9 +85,11 @@ def transfer_display(name: str, total: int, *, enabled: bool) -> Iterator[Callab
             yield told
     else:
         try:
-            yield lambda sent: sys.stderr.write(f"\r{name}: {sent >> 20} of {total >> 20} MiB ")
+            yield lambda sent: print(
+                f"\r{name}: {sent >> 20} of {total >> 20} MiB ", end="", file=sys.stderr, flush=True
+            )
         finally:
-            sys.stderr.write("\n")
+            print(file=sys.stderr)
 
 
 def _text(event: Event) -> str:

@@ -148,9 +148,9 @@ class ArtefactWriter:
         self._close()
         self._file = self._staging.open("r+b")
         self._file.truncate(size)
+        self.size = size
         while part := self._file.read(1 << 20):
             self._hash.update(part)
-        self.size = size
 
     def keep(self, final: Path) -> None:
         """Move what was written so far to another place, instead of dropping it."""

@@ -28,7 +28,8 @@ class BlobService(pb_grpc.BlobServiceServicer):
     ) -> pb.UploadBlobResponse:
         self._core.refuse_if_stopping()
         header = await self._header(request_iterator)
-        with await self._begin(header) as upload:
+        with self._core.uploads.begin(header.sha256) as upload:
+            await _resume(upload, header)
             async for message in request_iterator:
                 if message.WhichOneof("part") != "data":
                     raise bad_field("data", "expected data after the header")
@@ -53,16 +54,6 @@ class BlobService(pb_grpc.BlobServiceServicer):
             raise NotFound(Reason.BLOB_NOT_FOUND, message, resource=request.name)
         return pb.Blob(name=request.name, received_bytes=received)
 
-    async def _begin(self, header: pb.UploadBlobRequest.Header) -> Upload:
-        if not 0 <= header.offset <= header.size_bytes:
-            raise bad_field("header.offset", f"expected 0 to {header.size_bytes} bytes, got {header.offset}")
-        try:
-            # What is here already has to be read again for its digest.
-            return await asyncio.to_thread(self._core.uploads.begin, header.sha256, header.offset)
-        except ValueError as error:
-            description = f"{error}, got offset {header.offset}; ask GetBlob how many there are"
-            raise InvalidArgument.at(Reason.BLOB_OFFSET_INVALID, "header.offset", description) from None
-
     async def _header(self, messages: AsyncIterator[pb.UploadBlobRequest]) -> pb.UploadBlobRequest.Header:
         first = await anext(aiter(messages), None)
         if first is None or first.WhichOneof("part") != "header":
@@ -75,6 +66,19 @@ class BlobService(pb_grpc.BlobServiceServicer):
         if first.header.size_bytes < 0:
             raise bad_field("header.size_bytes", f"expected 0 or more, got {first.header.size_bytes}")
         return first.header
+
+
+async def _resume(upload: Upload, header: pb.UploadBlobRequest.Header) -> None:
+    """Go on where the header says. Raises InvalidArgument."""
+    if not 0 <= header.offset <= header.size_bytes:
+        raise bad_field("header.offset", f"expected 0 to {header.size_bytes} bytes, got {header.offset}")
+    if not header.offset:
+        return
+    try:
+        await asyncio.to_thread(upload.resume, header.offset)
+    except ValueError as error:
+        description = f"{error}, got offset {header.offset}; ask GetBlob how many there are"
+        raise InvalidArgument.at(Reason.BLOB_OFFSET_INVALID, "header.offset", description) from None
 
 
 def _check_complete(header: pb.UploadBlobRequest.Header, upload: Upload) -> None:

@@ -4,6 +4,7 @@ A blob waits here for the request that refers to it. A target takes a link to th
 end of the blob concerns it; a data set takes the blob away. Blocking.
 """
 
+import contextlib
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,9 +26,9 @@ class Uploads:
         """Bytes of an unfinished blob that can be gone on from."""
         return _size(self._part(sha256))
 
-    def begin(self, sha256: str, offset: int) -> "Upload":
-        """Go on with the blob of this digest after `offset` bytes. Raises ValueError if so many did not come."""
-        return Upload(self.whole, self._part(sha256), offset)
+    def begin(self, sha256: str) -> "Upload":
+        """A stream of the blob of this digest, a context."""
+        return Upload(self.whole, self._part(sha256))
 
     def sweep(self, horizon: float) -> list[str]:
         """Drop what has waited since before `horizon` (seconds since 1970); the digests of the whole blobs among it."""
@@ -47,22 +48,13 @@ class Upload:
     Two streams of one blob do not meet: each writes a file of its own, and the longer one is kept.
     """
 
-    def __init__(self, whole: Artefacts, part: Path, offset: int) -> None:
-        self._part = part
+    def __init__(self, whole: Artefacts, part: Path) -> None:
         self._writer = whole.writer()
-        self._writer.__enter__()
+        self._part = part
         self._over = False
-        try:
-            if offset:
-                self._writer.resume(part, offset)
-        except (FileNotFoundError, ValueError):
-            self._close(None)
-            raise ValueError(f"fewer than {offset} bytes of this blob are here") from None
-        except BaseException:
-            self._close(None)
-            raise
 
     def __enter__(self) -> Self:
+        self._writer.__enter__()
         return self
 
     def __exit__(
@@ -70,9 +62,21 @@ class Upload:
     ) -> None:
         try:
             if not self._over and self._writer.size > _size(self._part):
-                self._writer.keep(self._part)
+                # A commit that nobody waits for any more may be faster.
+                with contextlib.suppress(FileNotFoundError):
+                    self._writer.keep(self._part)
         finally:
-            self._close(error)
+            self._writer.__exit__(kind, error, trace)
+
+    def resume(self, offset: int) -> None:
+        """Go on after the first `offset` bytes of what was kept; they are read again for their digest.
+
+        Raises ValueError if so many did not come.
+        """
+        try:
+            self._writer.resume(self._part, offset)
+        except (FileNotFoundError, ValueError):
+            raise ValueError(f"fewer than {offset} bytes of this blob are here") from None
 
     @property
     def size(self) -> int:
@@ -97,9 +101,6 @@ class Upload:
     def drop(self) -> None:
         """Forget what came: it is not what was announced."""
         self._over = True
-
-    def _close(self, error: BaseException | None) -> None:
-        self._writer.__exit__(type(error), error, None)
 
 
 def _size(path: Path) -> int:

@@ -37,14 +37,18 @@ def test_whatever_breaks_the_whole_is_what_was_announced(
     longest = 0
     for back, more in breaks:
         offset = max(0, uploads.received(sha256) - back)
-        with contextlib.suppress(ConnectionResetError), uploads.begin(sha256, offset) as upload:
+        with contextlib.suppress(ConnectionResetError), uploads.begin(sha256) as upload:
+            if offset:
+                upload.resume(offset)
             upload.write(content[offset : offset + more])
             raise ConnectionResetError
         longest = max(longest if offset == 0 else offset, min(offset + more, 50))
         assert uploads.received(sha256) == longest
         assert uploads.whole.size(sha256) is None
     offset = uploads.received(sha256)
-    with uploads.begin(sha256, offset) as upload:
+    with uploads.begin(sha256) as upload:
+        if offset:
+            upload.resume(offset)
         upload.write(content[offset:])
         assert (upload.size, upload.sha256) == (50, sha256)
         upload.commit()
@@ -55,14 +59,16 @@ def test_whatever_breaks_the_whole_is_what_was_announced(
 
 def test_nothing_goes_on_from_bytes_that_did_not_come(tmp_path: Path) -> None:
     uploads = Uploads(tmp_path)
-    with pytest.raises(ValueError, match="fewer than 1 bytes"):
-        uploads.begin("aa", 1)
-    with uploads.begin("aa", 0) as upload:
+    with uploads.begin("aa") as upload, pytest.raises(ValueError, match="fewer than 1 bytes"):
+        upload.resume(1)
+    with uploads.begin("aa") as upload:
         upload.write(b"123")
-    with pytest.raises(ValueError, match="fewer than 4 bytes"):
-        uploads.begin("aa", 4)
-    # Asking for too much loses nothing; what is dropped is gone.
-    with uploads.begin("aa", 3) as upload:
+    # Asking for too much loses nothing.
+    with uploads.begin("aa") as upload, pytest.raises(ValueError, match="fewer than 4 bytes"):
+        upload.resume(4)
+    with uploads.begin("aa") as upload:
+        upload.resume(2)
+        assert upload.sha256 == hashlib.sha256(b"12").hexdigest()
         upload.drop()
     assert uploads.received("aa") == 0
     assert list((tmp_path / "staging").iterdir()) == []
@@ -70,9 +76,9 @@ def test_nothing_goes_on_from_bytes_that_did_not_come(tmp_path: Path) -> None:
 
 def test_what_nobody_takes_is_dropped_after_a_while(tmp_path: Path) -> None:
     uploads = Uploads(tmp_path)
-    with uploads.begin("aa", 0) as upload:
+    with uploads.begin("aa") as upload:
         upload.write(b"half")
-    with uploads.begin("bb", 0) as upload:
+    with uploads.begin("bb") as upload:
         upload.write(b"whole")
         whole = upload.sha256
         upload.commit()
@@ -130,7 +136,7 @@ def test_a_broken_stream_is_gone_on_with_over_the_wire(server: ServerProcess, st
 def test_a_beginning_of_something_else_is_found_out_and_forgotten(server: ServerProcess, stubs: Stubs) -> None:
     content, other = CONTENT[::-1], bytes(5 * CHUNK)
     uploads = Uploads(server.data / "artefacts/uploads")
-    with contextlib.suppress(ConnectionResetError), uploads.begin(hashlib.sha256(content).hexdigest(), 0) as upload:
+    with contextlib.suppress(ConnectionResetError), uploads.begin(hashlib.sha256(content).hexdigest()) as upload:
         upload.write(other)
         raise ConnectionResetError
     offset, _ = received(stubs, content)
