@@ -8,9 +8,10 @@ from gephyra.protos import dataset_service_pb2
 
 from ..channel import Connection
 from ..dataset_facts import DatasetFacts
-from ..errors import NotFound
+from ..errors import GephyraError, NotFound
 from ..progress import transfer_display
 from ..request import fill, new_request_id
+from ..resume import Patience
 from ..upload import upload_blob
 
 __all__ = ["AsyncDataset", "upload"]
@@ -57,15 +58,22 @@ async def upload(
     request, content = prepared.request, prepared.content
     shown = prepared.display_name if display_name is None else display_name
     fill(request, dataset_id=(name or "").removeprefix("datasets/"), display_name=shown, request_id=new_request_id())
-    for _ in range(_SENDINGS):
+    patience, sendings = Patience(connection.patience), 0
+    while True:
         try:
             return await _created(connection, request)
         except NotFound as error:
-            if error.reason != "BLOB_NOT_FOUND":
+            if error.reason != "BLOB_NOT_FOUND" or sendings == _SENDINGS:
                 raise
+        except GephyraError as error:
+            # If nobody is there at all, that is told at once.
+            if not sendings:
+                raise
+            await patience.wait(error, sendings)
+            continue
         with transfer_display(shown or "upload", content.size, enabled=progress) as told:
             await upload_blob(connection, content, resume=True, told=told)
-    return await _created(connection, request)
+        sendings += 1
 
 
 async def _created(connection: Connection, request: dataset_service_pb2.CreateDatasetRequest) -> AsyncDataset:
