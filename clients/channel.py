@@ -16,6 +16,7 @@ from grpc import aio
 from gephyra import __version__
 from gephyra.protos import (
     blob_service_pb2_grpc,
+    dataset_service_pb2_grpc,
     meta_service_pb2_grpc,
     sampler_service_pb2_grpc,
     target_service_pb2_grpc,
@@ -27,6 +28,7 @@ from .status import error_from_call
 
 if TYPE_CHECKING:
     from gephyra.protos.blob_service_pb2_grpc import BlobServiceAsyncStub
+    from gephyra.protos.dataset_service_pb2_grpc import DatasetServiceAsyncStub
     from gephyra.protos.meta_service_pb2_grpc import MetaServiceAsyncStub
     from gephyra.protos.sampler_service_pb2_grpc import SamplerServiceAsyncStub, SamplingServiceAsyncStub
     from gephyra.protos.target_service_pb2_grpc import TargetServiceAsyncStub
@@ -42,6 +44,8 @@ UNARY_SECONDS = 10.0
 _SAFE = {
     "TargetService": ("CreateTarget", "GetTarget", "ListTargets", "CheckTarget", "EvaluateTarget"),
     "TrainingService": ("CreateTrainingJob", "GetTrainingJob", "ListTrainingJobs", "CancelTrainingJob"),
+    "DatasetService": ("CreateDataset", "GetDataset", "ListDatasets"),
+    "BlobService": ("GetBlob",),
     "SamplerService": ("GetSampler", "ListSamplers"),
     "SamplingService": ("EstimateEvidence",),
     "MetaService": ("GetServerInfo",),
@@ -108,6 +112,7 @@ class Stubs:
 
     targets: "TargetServiceAsyncStub"
     blobs: "BlobServiceAsyncStub"
+    datasets: "DatasetServiceAsyncStub"
     training: "TrainingServiceAsyncStub"
     samplers: "SamplerServiceAsyncStub"
     sampling: "SamplingServiceAsyncStub"
@@ -165,6 +170,15 @@ class Connection:
             return await call(stubs)(request, timeout=seconds)
         except aio.AioRpcError as error:
             raise self._explained(error) from None
+
+    async def pages(self, call: "Callable[[Stubs], aio.UnaryUnaryMultiCallable[Q, R]]", request: Q) -> list[Any]:
+        """All pages of a list."""
+        asked: Any = request
+        pages: list[Any] = [await self.unary(call, asked)]
+        while pages[-1].next_page_token:
+            asked.page_token = pages[-1].next_page_token
+            pages.append(await self.unary(call, asked))
+        return pages
 
     async def upload(
         self,
@@ -238,6 +252,7 @@ def _stubs(channel: aio.Channel) -> Stubs:
     return Stubs(
         targets=target_service_pb2_grpc.TargetServiceStub(channel),
         blobs=blob_service_pb2_grpc.BlobServiceStub(channel),
+        datasets=dataset_service_pb2_grpc.DatasetServiceStub(channel),
         training=training_service_pb2_grpc.TrainingServiceStub(channel),
         samplers=sampler_service_pb2_grpc.SamplerServiceStub(channel),
         sampling=sampler_service_pb2_grpc.SamplingServiceStub(channel),

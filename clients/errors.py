@@ -4,7 +4,7 @@
     ├── InvalidArgument (ValueError)    a value outside its domain; .field and .violations name it
     │   └── OutOfRange                  a position that does not exist (any more)
     ├── CaptureError (ValueError)       a model that cannot be captured, found before anything is sent
-    ├── NotFound (LookupError)          no such target, job, sampler, blob
+    ├── NotFound (LookupError)          no such target, job, sampler, data set, blob
     ├── AlreadyExists                   the name is taken by other content
     ├── FailedPrecondition              right request, wrong moment or place
     │   ├── TargetRejected              the server examined the target and refused it
@@ -102,7 +102,7 @@ class CaptureError(GephyraError, ValueError):
 
 
 class NotFound(GephyraError, LookupError):
-    """No target, job, sampler or blob of that name."""
+    """No target, job, sampler, data set or blob of that name."""
 
 
 class AlreadyExists(GephyraError):

@@ -23,6 +23,7 @@ class Limits:
     max_evidence_paths: int
     max_dim: int
     max_running_jobs: int
+    max_dataset_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

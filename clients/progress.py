@@ -1,15 +1,19 @@
-"""Shows how a training job gets on: a bar on a terminal or in a notebook, nothing elsewhere."""
+"""Shows how a training job or an upload gets on: a bar on a terminal or in a notebook, nothing elsewhere."""
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from typing import Protocol
 
 from .events import Event
 from .facts import summary
 
-__all__ = ["Display", "PlainLine", "Silence", "progress_display"]
+__all__ = ["Display", "PlainLine", "Silence", "progress_display", "transfer_display"]
+
+
+_WORTH_SHOWING = 1 << 20
+"""Bytes."""
 
 
 class Display(Protocol):
@@ -66,6 +70,26 @@ def progress_display(name: str, *, enabled: bool) -> Iterator[Display]:
             yield line
         finally:
             line.close()
+
+
+@contextlib.contextmanager
+def transfer_display(name: str, total: int, *, enabled: bool) -> Iterator[Callable[[int], object]]:
+    """Shows how many of `total` bytes were sent, when told; silent where nobody would see it, or for few bytes."""
+    notebook = _in_notebook()
+    if not enabled or total < _WORTH_SHOWING or not (notebook or sys.stderr.isatty()):
+        yield lambda sent: None
+    elif find_spec("rich") is not None:
+        from .richbar import rich_transfer
+
+        with rich_transfer(name, total) as told:
+            yield told
+    else:
+        try:
+            yield lambda sent: print(
+                f"\r{name}: {sent >> 20} of {total >> 20} MiB ", end="", file=sys.stderr, flush=True
+            )
+        finally:
+            print(file=sys.stderr)
 
 
 def _text(event: Event) -> str:

@@ -1,16 +1,16 @@
 """The progress bar of rich: the only module outside the command line that imports it."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 from rich.table import Column
 
 from .events import Event
 from .facts import numbers
 
-__all__ = ["RichBar", "rich_display"]
+__all__ = ["RichBar", "rich_display", "rich_transfer"]
 
 
 class RichBar:
@@ -41,3 +41,12 @@ def rich_display(name: str) -> Iterator[RichBar]:
     )
     with Progress(*columns, console=Console(stderr=True), expand=True) as progress:
         yield RichBar(progress, progress.add_task("waiting", total=1.0, text=name))
+
+
+@contextlib.contextmanager
+def rich_transfer(name: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar for `total` bytes on their way; told how many were sent."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(name, total=total)
+        yield lambda sent: progress.update(task, completed=sent)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gephyra.protos import tensor_pb2
 
-__all__ = ["dtype_of", "from_tensor", "to_tensor"]
+__all__ = ["dtype_of", "from_tensor", "to_tensor", "wire_type"]
 
 _NAMES: Mapping[tensor_pb2.DType.ValueType, str] = {
     tensor_pb2.DTYPE_FLOAT32: "float32",
@@ -34,12 +34,18 @@ def dtype_of(number: tensor_pb2.DType.ValueType, field: str = "dtype") -> np.dty
     return np.dtype(_NAMES[number]).newbyteorder("<")
 
 
+def wire_type(dtype: np.dtype[Any], field: str = "array") -> tensor_pb2.DType.ValueType:
+    """The wire type of a numpy type of any byte order. Raises ValueError naming `field` for one the wire has not."""
+    if dtype.name not in _NUMBERS:
+        raise ValueError(f"{field}: arrays of {dtype} cannot be sent; convert it to one of {', '.join(_NUMBERS)}")
+    return _NUMBERS[dtype.name]
+
+
 def to_tensor(array: NDArray[Any], field: str = "array") -> tensor_pb2.Tensor:
     """The wire form of an array of any shape. Raises ValueError naming `field` for a type the wire has not."""
-    if array.dtype.name not in _NUMBERS:
-        raise ValueError(f"{field}: arrays of {array.dtype} cannot be sent; convert it to one of {', '.join(_NUMBERS)}")
+    number = wire_type(array.dtype, field)
     data = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-    return tensor_pb2.Tensor(dtype=_NUMBERS[array.dtype.name], shape=array.shape, data=data.tobytes())
+    return tensor_pb2.Tensor(dtype=number, shape=array.shape, data=data.tobytes())
 
 
 def from_tensor(tensor: tensor_pb2.Tensor, field: str = "tensor") -> NDArray[Any]:

@@ -1,20 +1,22 @@
-"""Moves large arrays of a target definition to blobs, and files to the server, in pieces."""
+"""Moves content to blobs, in pieces and across broken streams, and sampler files to the server."""
 
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gephyra.protos import blob_service_pb2, sampler_service_pb2, target_service_pb2, tensor_pb2
 
 from .channel import Connection
+from .content import CHUNK_BYTES, BytesContent, Content
+from .errors import GephyraError, InvalidArgument, NotFound, Unimplemented
+from .resume import Patience
 
-__all__ = ["INLINE_BYTES", "move_arrays", "sampler_requests"]
+__all__ = ["INLINE_BYTES", "move_arrays", "sampler_requests", "upload_blob"]
 
 INLINE_BYTES = 64 * 1024
 """Arrays of more bytes than this are sent as blobs."""
-_CHUNK_BYTES = 256 * 1024
 # Generous: 256 MiB, the most a server takes, at 1 MiB/s.
 _UPLOAD_SECONDS = 300.0
+_NOT_THE_BEGINNING = {"BLOB_MISMATCH", "BLOB_OFFSET_INVALID"}
 
 
 async def move_arrays(
@@ -25,9 +27,45 @@ async def move_arrays(
     moved.CopyFrom(definition)
     for array in _arrays(moved):
         if len(array.inline.data) > INLINE_BYTES:
-            blob = await _upload(connection, array.inline.data)
+            blob = await upload_blob(connection, BytesContent(array.inline.data))
             array.blob.CopyFrom(tensor_pb2.BlobArray(blob=blob, dtype=array.inline.dtype, shape=array.inline.shape))
     return moved
+
+
+async def upload_blob(
+    connection: Connection, content: Content, *, resume: bool = False, told: Callable[[int], object] = lambda sent: None
+) -> str:
+    """The name of the blob with this content, which is sent. A stream that breaks is resumed where it broke.
+
+    Args:
+        connection: To the server.
+        content: What to send.
+        resume: Ask first what the server has, for example of an upload whose process ended.
+        told: Called with the number of bytes that were sent.
+
+    Raises:
+        InvalidArgument: For content larger than the server takes (DATA_TOO_LARGE).
+    """
+    patience, offset = Patience(connection.patience), 0
+    blob = blob_service_pb2.Blob(name=f"blobs/{content.sha256}")
+    ask = resume
+    while True:
+        try:
+            if ask:
+                blob = await _found(connection, blob.name)
+                ask, offset = False, min(blob.received_bytes, content.size)
+            if not blob.complete:
+                requests = _requests(content, offset, told)
+                await connection.upload(lambda stubs: stubs.blobs.UploadBlob, requests, _UPLOAD_SECONDS)
+            return blob.name
+        except InvalidArgument as error:
+            if offset == 0 or error.reason not in _NOT_THE_BEGINNING:
+                raise
+            # What another stream brought is not the beginning of this content, or has gone.
+            offset = 0
+        except GephyraError as error:
+            await patience.wait(error, offset)
+            ask = True
 
 
 def sampler_requests(path: Path, target_id: str, request_id: str) -> Iterator[sampler_service_pb2.ImportSamplerRequest]:
@@ -35,7 +73,7 @@ def sampler_requests(path: Path, target_id: str, request_id: str) -> Iterator[sa
     header = sampler_service_pb2.ImportSamplerRequest.Header(target_id=target_id, request_id=request_id)
     yield sampler_service_pb2.ImportSamplerRequest(header=header)
     with path.open("rb") as file:
-        while part := file.read(_CHUNK_BYTES):
+        while part := file.read(CHUNK_BYTES):
             yield sampler_service_pb2.ImportSamplerRequest(data=part)
 
 
@@ -47,14 +85,22 @@ def _arrays(definition: target_service_pb2.TargetDefinition) -> Iterator[tensor_
             yield parameter.array
 
 
-async def _upload(connection: Connection, data: bytes) -> str:
-    """The name of the blob with this content."""
-    header = blob_service_pb2.UploadBlobRequest.Header(sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
+async def _found(connection: Connection, name: str) -> blob_service_pb2.Blob:
+    """What the server has of a blob; servers up to 0.2 do not tell."""
+    try:
+        request = blob_service_pb2.GetBlobRequest(name=name)
+        return await connection.unary(lambda stubs: stubs.blobs.GetBlob, request)
+    except (NotFound, Unimplemented):
+        return blob_service_pb2.Blob(name=name)
 
-    def requests() -> Iterator[blob_service_pb2.UploadBlobRequest]:
-        yield blob_service_pb2.UploadBlobRequest(header=header)
-        for first in range(0, len(data), _CHUNK_BYTES):
-            yield blob_service_pb2.UploadBlobRequest(data=data[first : first + _CHUNK_BYTES])
 
-    answer = await connection.upload(lambda stubs: stubs.blobs.UploadBlob, requests(), _UPLOAD_SECONDS)
-    return answer.name
+def _requests(
+    content: Content, offset: int, told: Callable[[int], object]
+) -> Iterator[blob_service_pb2.UploadBlobRequest]:
+    header = blob_service_pb2.UploadBlobRequest.Header(sha256=content.sha256, size_bytes=content.size, offset=offset)
+    yield blob_service_pb2.UploadBlobRequest(header=header)
+    for part in content.parts(offset):
+        told(offset)
+        yield blob_service_pb2.UploadBlobRequest(data=part)
+        offset += len(part)
+    told(offset)

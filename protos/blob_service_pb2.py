@@ -24,19 +24,23 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!gephyra/protos/blob_service.proto\x12\ngephyra.v1\"\x91\x01\n\x11UploadBlobRequest\x12\x36\n\x06header\x18\x01 \x01(\x0b\x32$.gephyra.v1.UploadBlobRequest.HeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x1a,\n\x06Header\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x42\x06\n\x04part\"6\n\x12UploadBlobResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x32\\\n\x0b\x42lobService\x12M\n\nUploadBlob\x12\x1d.gephyra.v1.UploadBlobRequest\x1a\x1e.gephyra.v1.UploadBlobResponse(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!gephyra/protos/blob_service.proto\x12\ngephyra.v1\">\n\x04\x42lob\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0ereceived_bytes\x18\x02 \x01(\x03\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08\"\x1e\n\x0eGetBlobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xa1\x01\n\x11UploadBlobRequest\x12\x36\n\x06header\x18\x01 \x01(\x0b\x32$.gephyra.v1.UploadBlobRequest.HeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x1a<\n\x06Header\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x42\x06\n\x04part\"6\n\x12UploadBlobResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x32\x95\x01\n\x0b\x42lobService\x12M\n\nUploadBlob\x12\x1d.gephyra.v1.UploadBlobRequest\x1a\x1e.gephyra.v1.UploadBlobResponse(\x01\x12\x37\n\x07GetBlob\x12\x1a.gephyra.v1.GetBlobRequest\x1a\x10.gephyra.v1.Blobb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gephyra.protos.blob_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_UPLOADBLOBREQUEST']._serialized_start=50
-  _globals['_UPLOADBLOBREQUEST']._serialized_end=195
-  _globals['_UPLOADBLOBREQUEST_HEADER']._serialized_start=143
-  _globals['_UPLOADBLOBREQUEST_HEADER']._serialized_end=187
-  _globals['_UPLOADBLOBRESPONSE']._serialized_start=197
-  _globals['_UPLOADBLOBRESPONSE']._serialized_end=251
-  _globals['_BLOBSERVICE']._serialized_start=253
-  _globals['_BLOBSERVICE']._serialized_end=345
+  _globals['_BLOB']._serialized_start=49
+  _globals['_BLOB']._serialized_end=111
+  _globals['_GETBLOBREQUEST']._serialized_start=113
+  _globals['_GETBLOBREQUEST']._serialized_end=143
+  _globals['_UPLOADBLOBREQUEST']._serialized_start=146
+  _globals['_UPLOADBLOBREQUEST']._serialized_end=307
+  _globals['_UPLOADBLOBREQUEST_HEADER']._serialized_start=239
+  _globals['_UPLOADBLOBREQUEST_HEADER']._serialized_end=299
+  _globals['_UPLOADBLOBRESPONSE']._serialized_start=309
+  _globals['_UPLOADBLOBRESPONSE']._serialized_end=363
+  _globals['_BLOBSERVICE']._serialized_start=366
+  _globals['_BLOBSERVICE']._serialized_end=515
 # @@protoc_insertion_point(module_scope)

@@ -40,6 +40,11 @@ class BlobServiceStub(object):
                 request_serializer=gephyra_dot_protos_dot_blob__service__pb2.UploadBlobRequest.SerializeToString,
                 response_deserializer=gephyra_dot_protos_dot_blob__service__pb2.UploadBlobResponse.FromString,
                 _registered_method=True)
+        self.GetBlob = channel.unary_unary(
+                '/gephyra.v1.BlobService/GetBlob',
+                request_serializer=gephyra_dot_protos_dot_blob__service__pb2.GetBlobRequest.SerializeToString,
+                response_deserializer=gephyra_dot_protos_dot_blob__service__pb2.Blob.FromString,
+                _registered_method=True)
 
 
 class BlobServiceServicer(object):
@@ -47,7 +52,15 @@ class BlobServiceServicer(object):
     """
 
     def UploadBlob(self, request_iterator, context):
-        """The first message declares the digest and size; the following carry the bytes in order.
+        """The first message declares the digest and size; the following carry the bytes in order. What came before a stream broke
+        is kept, as whole blobs are, for at least a day: GetBlob says how much, and a stream with that offset goes on there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetBlob(self, request, context):
+        """How much of a blob is there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -60,6 +73,11 @@ def add_BlobServiceServicer_to_server(servicer, server):
                     servicer.UploadBlob,
                     request_deserializer=gephyra_dot_protos_dot_blob__service__pb2.UploadBlobRequest.FromString,
                     response_serializer=gephyra_dot_protos_dot_blob__service__pb2.UploadBlobResponse.SerializeToString,
+            ),
+            'GetBlob': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBlob,
+                    request_deserializer=gephyra_dot_protos_dot_blob__service__pb2.GetBlobRequest.FromString,
+                    response_serializer=gephyra_dot_protos_dot_blob__service__pb2.Blob.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +108,33 @@ class BlobService(object):
             '/gephyra.v1.BlobService/UploadBlob',
             gephyra_dot_protos_dot_blob__service__pb2.UploadBlobRequest.SerializeToString,
             gephyra_dot_protos_dot_blob__service__pb2.UploadBlobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBlob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gephyra.v1.BlobService/GetBlob',
+            gephyra_dot_protos_dot_blob__service__pb2.GetBlobRequest.SerializeToString,
+            gephyra_dot_protos_dot_blob__service__pb2.Blob.FromString,
             options,
             channel_credentials,
             insecure,

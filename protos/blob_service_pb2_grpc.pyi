@@ -34,7 +34,11 @@ class BlobServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> BlobServiceAsyncStub: ...
     UploadBlob: _grpc.StreamUnaryMultiCallable[_blob_service_pb2.UploadBlobRequest, _blob_service_pb2.UploadBlobResponse]
-    """The first message declares the digest and size; the following carry the bytes in order."""
+    """The first message declares the digest and size; the following carry the bytes in order. What came before a stream broke
+    is kept, as whole blobs are, for at least a day: GetBlob says how much, and a stream with that offset goes on there.
+    """
+    GetBlob: _grpc.UnaryUnaryMultiCallable[_blob_service_pb2.GetBlobRequest, _blob_service_pb2.Blob]
+    """How much of a blob is there."""
 
 @_typing.type_check_only
 class BlobServiceAsyncStub(BlobServiceStub):
@@ -42,7 +46,11 @@ class BlobServiceAsyncStub(BlobServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     UploadBlob: _aio.StreamUnaryMultiCallable[_blob_service_pb2.UploadBlobRequest, _blob_service_pb2.UploadBlobResponse]  # type: ignore[assignment]
-    """The first message declares the digest and size; the following carry the bytes in order."""
+    """The first message declares the digest and size; the following carry the bytes in order. What came before a stream broke
+    is kept, as whole blobs are, for at least a day: GetBlob says how much, and a stream with that offset goes on there.
+    """
+    GetBlob: _aio.UnaryUnaryMultiCallable[_blob_service_pb2.GetBlobRequest, _blob_service_pb2.Blob]  # type: ignore[assignment]
+    """How much of a blob is there."""
 
 class BlobServiceServicer(metaclass=_abc_1.ABCMeta):
     """Raw bytes that requests refer to, by content."""
@@ -53,6 +61,16 @@ class BlobServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_blob_service_pb2.UploadBlobRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_blob_service_pb2.UploadBlobResponse, _abc.Awaitable[_blob_service_pb2.UploadBlobResponse]]:
-        """The first message declares the digest and size; the following carry the bytes in order."""
+        """The first message declares the digest and size; the following carry the bytes in order. What came before a stream broke
+        is kept, as whole blobs are, for at least a day: GetBlob says how much, and a stream with that offset goes on there.
+        """
+
+    @_abc_1.abstractmethod
+    def GetBlob(
+        self,
+        request: _blob_service_pb2.GetBlobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_blob_service_pb2.Blob, _abc.Awaitable[_blob_service_pb2.Blob]]:
+        """How much of a blob is there."""
 
 def add_BlobServiceServicer_to_server(servicer: BlobServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

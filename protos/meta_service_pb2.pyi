@@ -118,6 +118,7 @@ class Limits(_message.Message):
     MAX_EVIDENCE_PATHS_FIELD_NUMBER: _builtins.int
     MAX_DIM_FIELD_NUMBER: _builtins.int
     MAX_RUNNING_JOBS_FIELD_NUMBER: _builtins.int
+    MAX_DATASET_BYTES_FIELD_NUMBER: _builtins.int
     max_message_bytes: _builtins.int
     max_blob_bytes: _builtins.int
     max_program_nodes: _builtins.int
@@ -128,6 +129,7 @@ class Limits(_message.Message):
     max_evidence_paths: _builtins.int
     max_dim: _builtins.int
     max_running_jobs: _builtins.int
+    max_dataset_bytes: _builtins.int
     def __init__(
         self,
         *,
@@ -141,10 +143,11 @@ class Limits(_message.Message):
         max_evidence_paths: _builtins.int = ...,
         max_dim: _builtins.int = ...,
         max_running_jobs: _builtins.int = ...,
+        max_dataset_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_blob_bytes", b"max_blob_bytes", "max_check_points", b"max_check_points", "max_chunk_bytes", b"max_chunk_bytes", "max_dim", b"max_dim", "max_draws", b"max_draws", "max_evaluate_points", b"max_evaluate_points", "max_evidence_paths", b"max_evidence_paths", "max_message_bytes", b"max_message_bytes", "max_program_nodes", b"max_program_nodes", "max_running_jobs", b"max_running_jobs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_blob_bytes", b"max_blob_bytes", "max_check_points", b"max_check_points", "max_chunk_bytes", b"max_chunk_bytes", "max_dataset_bytes", b"max_dataset_bytes", "max_dim", b"max_dim", "max_draws", b"max_draws", "max_evaluate_points", b"max_evaluate_points", "max_evidence_paths", b"max_evidence_paths", "max_message_bytes", b"max_message_bytes", "max_program_nodes", b"max_program_nodes", "max_running_jobs", b"max_running_jobs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,6 +9,7 @@ import hashlib
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Self
 
@@ -44,6 +45,33 @@ class Artefacts:
                 writer.write(part)
             return writer.commit()
 
+    def adopt(self, source: Path, sha256: str) -> None:
+        """Have the content of a file that is known to have this digest and will not change; costs no space.
+
+        Raises FileNotFoundError where neither the file nor the content is there.
+        """
+        if self.size(sha256) is not None:
+            return
+        final = self._prepared(sha256)
+        try:
+            os.link(source, final)
+        except FileExistsError:
+            return
+        except FileNotFoundError:
+            raise
+        except OSError:  # A file system without links.
+            self.put_file(source)
+            return
+        _sync_folder(final.parent)
+
+    def remove(self, sha256: str) -> None:
+        """Drop the content with this digest, if it is there. The caller knows that nothing needs it."""
+        self.path(sha256).unlink(missing_ok=True)
+
+    def digests(self) -> Iterator[str]:
+        """Every digest whose content is here."""
+        return (path.name for path in self.folder.glob("sha256/*/*"))
+
     def read(self, sha256: str) -> bytes:
         """The content with this digest, checked. Raises FileNotFoundError, CorruptArtefact."""
         content = self.path(sha256).read_bytes()
@@ -63,6 +91,14 @@ class Artefacts:
     def writer(self) -> "ArtefactWriter":
         """A writer whose content is stored by `commit` and dropped otherwise."""
         return ArtefactWriter(self, self._staging / secrets.token_hex(8))
+
+    def _prepared(self, sha256: str) -> Path:
+        """Where the content goes, in a folder that is there."""
+        final = self.path(sha256)
+        if not final.parent.exists():
+            final.parent.mkdir(parents=True, exist_ok=True)
+            _sync_folder(final.parent.parent)
+        return final
 
     def clean(self) -> None:
         """Drop what interrupted writers left behind. Only the owner of the folder may call it."""
@@ -100,16 +136,34 @@ class ArtefactWriter:
         self._hash.update(part)
         self.size += len(part)
 
+    def resume(self, source: Path, size: int) -> None:
+        """Begin with the first `size` bytes of a file, which is taken away. Before anything is written.
+
+        Raises FileNotFoundError if there is no such file, ValueError if it is shorter; it then stays.
+        """
+        assert self._file is not None, "the writer is not open"
+        if source.stat().st_size < size:
+            raise ValueError(f"{source} has fewer than {size} bytes")
+        source.replace(self._staging)
+        self._close()
+        self._file = self._staging.open("r+b")
+        self._file.truncate(size)
+        self.size = size
+        while part := self._file.read(1 << 20):
+            self._hash.update(part)
+
+    def keep(self, final: Path) -> None:
+        """Move what was written so far to another place, instead of dropping it."""
+        self._close()
+        self._staging.replace(final)
+
     def commit(self) -> str:
         """Make the content durable under its digest, which is returned."""
         assert self._file is not None, "the writer is not open"
         self._file.flush()
         os.fsync(self._file.fileno())
         self._close()
-        final = self._artefacts.path(self.sha256)
-        if not final.parent.exists():
-            final.parent.mkdir(parents=True, exist_ok=True)
-            _sync_folder(final.parent.parent)
+        final = self._artefacts._prepared(self.sha256)
         self._staging.replace(final)
         _sync_folder(final.parent)
         return self.sha256

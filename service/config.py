@@ -20,6 +20,8 @@ class Limits:
     """Largest gRPC message accepted, in bytes: gRPC's own default, kept."""
     max_blob_bytes: int = 256 * _MIB
     """Largest uploaded blob, in bytes."""
+    max_dataset_bytes: int = 256 * _MIB
+    """Most bytes of the values of one data set."""
     max_program_nodes: int = 50_000
     """Most nodes in one captured aten graph."""
     max_draws: int = 10_000_000
@@ -33,7 +35,7 @@ class Limits:
     max_evidence_paths: int = 1_000_000
     """Most fresh paths in one EstimateEvidence call."""
     max_dim: int = 10_000
-    """Largest dimension of a target."""
+    """Largest dimension of a target, and most columns of a data set."""
     max_draw_bytes: int = 3 * _MIB
     """Most bytes that one draw with all its sites may take, so that it fits a message."""
     max_import_bytes: int = 512 * _MIB
@@ -70,6 +72,8 @@ class Timings:
     """Shortest time between two stored metrics events of a job; the newest wins."""
     idempotency: float = 7 * 24 * 3600.0
     """How long a request id is remembered."""
+    blob: float = 24 * 3600.0
+    """How long a blob, whole or not, waits for the request that takes it, at least."""
 
 
 @dataclass(frozen=True, slots=True)

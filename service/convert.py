@@ -1,8 +1,10 @@
 """Wire <-> domain records. Nothing else builds or takes apart resources and events."""
 
+from dataclasses import asdict
+
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from gephyra.protos import program_pb2, sampler_service_pb2, target_service_pb2
+from gephyra.protos import dataset_service_pb2, program_pb2, sampler_service_pb2, target_service_pb2
 from gephyra.protos import training_service_pb2 as training_pb2
 from gephyra.samplers.report import Metrics
 from gephyra.targets.program import Site
@@ -11,12 +13,12 @@ from . import names
 from .errors import failure_status
 from .reports import to_report
 from .settings import to_config
-from .store.records import JobRecord, JobState, SamplerRecord, StoredEvent, TargetRecord, TargetState
+from .store.records import DatasetRecord, JobRecord, JobState, SamplerRecord, StoredEvent, TargetRecord, TargetState
 from .tensors import array_bytes, dtype_name, dtype_number
 
 __all__ = [
-    "checkpoint_event", "from_metrics", "from_site", "job_state_event", "log_event", "metrics_event", "to_event",
-    "to_job", "to_metrics", "to_sampler", "to_site", "to_target",
+    "checkpoint_event", "from_metrics", "from_site", "job_state_event", "log_event", "metrics_event", "to_dataset",
+    "to_event", "to_job", "to_metrics", "to_sampler", "to_site", "to_target",
 ]  # fmt: skip
 
 _TARGET_STATES = {
@@ -76,6 +78,17 @@ def to_sampler(record: SamplerRecord) -> sampler_service_pb2.Sampler:
         training_job=f"{names.JOBS}/{record.job}" if record.job else "", config=to_config(record.settings),
         report=to_report(record.report), dim=record.dim, sites=[to_site(site) for site in record.sites],
         digest=record.digest, create_time=_time(record.create_time),
+    )  # fmt: skip
+
+
+def to_dataset(record: DatasetRecord) -> dataset_service_pb2.Dataset:
+    """The resource of a data set."""
+    columns = [dataset_service_pb2.DatasetColumn(**asdict(column)) for column in record.facts]
+    return dataset_service_pb2.Dataset(
+        name=f"{names.DATASETS}/{record.name}", uid=record.uid, display_name=record.display_name, rows=record.rows,
+        columns=record.columns, dtype=dtype_number(record.dtype), digest=record.digest, content_sha256=record.content,
+        size_bytes=record.size_bytes, create_time=_time(record.create_time), on_levels=record.on_levels,
+        column_facts=columns,
     )  # fmt: skip
 
 

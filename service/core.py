@@ -12,6 +12,7 @@ from .config import ServerConfig
 from .errors import Reason, Unavailable
 from .pool import Pool
 from .store.database import Store
+from .uploads import Uploads
 
 __all__ = ["Core", "request_digest"]
 
@@ -27,6 +28,10 @@ class Core:
     config: ServerConfig
     store: Store
     artefacts: Artefacts
+    """Definitions of targets with their arrays, samplers."""
+    uploads: Uploads
+    datasets: Artefacts
+    """Contents of data sets, apart from the others, so that deleting one takes nothing that a target needs."""
     pool: Pool
     bus: Bus
     clock: Callable[[], int]
@@ -38,6 +43,11 @@ class Core:
         """Raises Unavailable (SERVER_STOPPING) while the server drains."""
         if self.stopping:
             raise Unavailable(Reason.SERVER_STOPPING, "the server is stopping; try again when it is back")
+
+    def blob_path(self, sha256: str) -> Path | None:
+        """Where the content of an uploaded blob lies; those of earlier versions and imports are among the artefacts."""
+        paths = (self.uploads.whole.path(sha256), self.artefacts.path(sha256))
+        return next((path for path in paths if path.exists()), None)
 
     def job_folder(self, name: str) -> Path:
         """Where a job keeps its checkpoints and logs."""

@@ -15,7 +15,7 @@ from .config import TENANT
 from .core import Core
 from .errors import AlreadyExists, InvalidArgument, NotFound, Reason, Violation, status_failure
 from .registration import find_target, register
-from .store import idempotency, samplers, targets
+from .store import blobs, idempotency, samplers
 from .store.records import SamplerRecord, TargetRecord
 
 __all__ = ["Importer"]
@@ -52,7 +52,7 @@ class Importer:
             if hashlib.sha256(content).hexdigest() != sha256:
                 raise _invalid(f"the array {sha256[:80]} has other content than its name says")
             self._core.artefacts.put(content)
-            self._core.store.write_now(targets.add_blob, TENANT, sha256, len(content), self._core.clock())
+            self._core.store.write_now(blobs.add, TENANT, sha256, len(content), self._core.clock())
         return self._core.artefacts.put(bundle.sampler)
 
     async def _target(self, bundle: Bundle, target_id: str) -> TargetRecord:

@@ -51,6 +51,7 @@ class MetaService(pb_grpc.MetaServiceServicer):
             max_chunk_bytes=limits.max_chunk_bytes, max_check_points=limits.max_check_points,
             max_evaluate_points=limits.max_evaluate_points, max_evidence_paths=limits.max_evidence_paths,
             max_dim=limits.max_dim, max_running_jobs=self._core.config.running_jobs,
+            max_dataset_bytes=limits.max_dataset_bytes,
         )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Resource names: `targets/my-posterior`, `trainingJobs/...`, `samplers/...`, `blobs/{sha256}`."""
+"""Resource names: `targets/my-posterior`, `trainingJobs/...`, `samplers/...`, `datasets/...`, `blobs/{sha256}`."""
 
 import re
 import secrets
@@ -6,11 +6,15 @@ import uuid
 
 from .errors import bad_field
 
-__all__ = ["BLOBS", "JOBS", "SAMPLERS", "TARGETS", "check_id", "check_request_id", "check_sha256", "new_id", "parse"]
+__all__ = [
+    "BLOBS", "DATASETS", "JOBS", "SAMPLERS", "TARGETS", "check_id", "check_request_id", "check_sha256", "new_id",
+    "parse",
+]  # fmt: skip
 
 TARGETS = "targets"
 JOBS = "trainingJobs"
 SAMPLERS = "samplers"
+DATASETS = "datasets"
 BLOBS = "blobs"
 
 _ID = re.compile(r"[a-z0-9]([a-z0-9-]{2,61})[a-z0-9]")

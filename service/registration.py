@@ -13,7 +13,7 @@ from .config import TENANT
 from .core import Core
 from .definitions import canonical
 from .errors import AlreadyExists, FailedPrecondition, NotFound, Reason
-from .store import idempotency, targets
+from .store import blobs, idempotency, targets
 from .store.records import TargetRecord, TargetState
 
 __all__ = ["find_target", "register", "remove_target"]
@@ -34,7 +34,7 @@ async def register(
     def prepare() -> TargetRecord:
         found = canonical(
             definition, core.artefacts, core.config.limits,
-            lambda sha256: core.store.read_now(targets.blob_size, TENANT, sha256),
+            lambda sha256: _bring_blob(core, sha256),
         )  # fmt: skip
         return TargetRecord(
             name=target_id or names.new_id("target"), uid=str(uuid.uuid4()), state=TargetState.CHECKING,
@@ -66,6 +66,17 @@ def remove_target(connection: Connection, name: str) -> None:
             f"targets/{name} is needed by {', '.join(users[:3])}{more}; cancel those jobs, delete those samplers first",
         )
     targets.remove(connection, TENANT, name)
+
+
+def _bring_blob(core: Core, sha256: str) -> int | None:
+    """Bytes of an uploaded blob, None if there is none; its content is among the artefacts then."""
+    size = core.store.read_now(blobs.size, TENANT, sha256)
+    try:
+        if size is not None:
+            core.artefacts.adopt(core.uploads.whole.path(sha256), sha256)
+    except FileNotFoundError:  # Taken by a data set since.
+        return None
+    return size
 
 
 def _add(connection: Connection, target: TargetRecord, request_id: str, request_sha256: str) -> TargetRecord:

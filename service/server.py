@@ -8,10 +8,13 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from sqlalchemy import Connection
 
 from gephyra.protos import (
     blob_service_pb2,
     blob_service_pb2_grpc,
+    dataset_service_pb2,
+    dataset_service_pb2_grpc,
     meta_service_pb2,
     meta_service_pb2_grpc,
     sampler_service_pb2,
@@ -26,19 +29,21 @@ from .artefacts import Artefacts
 from .blob_service import BlobService
 from .bus import Bus
 from .checks import Checks
-from .config import ServerConfig
+from .config import TENANT, ServerConfig
 from .core import Core
+from .dataset_service import DatasetService
 from .importing import Importer
 from .interceptor import ErrorInterceptor
 from .meta_service import MetaService
 from .pool import Pool
 from .sampler_service import SamplerService
 from .sampling_service import SamplingService
-from .store import idempotency
+from .store import blobs, datasets, idempotency
 from .store.database import Store
 from .supervisor import Supervisor
 from .target_service import TargetService
 from .training_service import TrainingService
+from .uploads import Uploads
 
 __all__ = ["CannotListen", "Server"]
 
@@ -46,6 +51,7 @@ logger = logging.getLogger(__name__)
 
 _SERVICES = (
     *blob_service_pb2.DESCRIPTOR.services_by_name.values(),
+    *dataset_service_pb2.DESCRIPTOR.services_by_name.values(),
     *meta_service_pb2.DESCRIPTOR.services_by_name.values(),
     *sampler_service_pb2.DESCRIPTOR.services_by_name.values(),
     *target_service_pb2.DESCRIPTOR.services_by_name.values(),
@@ -74,10 +80,12 @@ class Server:
         logs = data / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         artefacts = Artefacts(data / "artefacts")
-        artefacts.clean()
+        uploads, contents = Uploads(artefacts.folder / "uploads"), Artefacts(artefacts.folder / "datasets")
+        for each in (artefacts, uploads.whole, contents):
+            each.clean()
         pool = Pool(config.draw_workers, artefacts.folder, logs)
         store = Store(data / "gephyra.sqlite3")
-        self._core = Core(config, store, artefacts, pool, Bus(), lambda: time.time_ns() // 1000)
+        self._core = Core(config, store, artefacts, uploads, contents, pool, Bus(), lambda: time.time_ns() // 1000)
         self._checks = Checks(self._core)
         self._supervisor = Supervisor(self._core)
         self._health = health.aio.HealthServicer()
@@ -89,6 +97,7 @@ class Server:
         core = self._core
         horizon = core.clock() - int(core.config.timings.idempotency * 1e6)
         await core.store.write(idempotency.forget_before, horizon)
+        await core.store.write(_tidy, core)
         address = self._listen(core.config.address)
         await self._server.start()
         await self._supervisor.start()
@@ -123,6 +132,7 @@ class Server:
         importer = Importer(core, self._checks)
         target_service_pb2_grpc.add_TargetServiceServicer_to_server(TargetService(core, self._checks), server)
         blob_service_pb2_grpc.add_BlobServiceServicer_to_server(BlobService(core), server)
+        dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetService(core), server)
         training_service_pb2_grpc.add_TrainingServiceServicer_to_server(TrainingService(core, self._supervisor), server)
         sampler_service_pb2_grpc.add_SamplerServiceServicer_to_server(SamplerService(core, importer), server)
         sampler_service_pb2_grpc.add_SamplingServiceServicer_to_server(SamplingService(core), server)
@@ -130,3 +140,11 @@ class Server:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = [service.full_name for service in _SERVICES]
         reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+
+
+def _tidy(connection: Connection, core: Core) -> None:
+    """Drop blobs that nobody took, and contents that were never finished or deleted in part when a server ended."""
+    for sha256 in core.uploads.sweep(core.clock() / 1e6 - core.config.timings.blob):
+        blobs.remove(connection, TENANT, sha256)
+    for sha256 in set(core.datasets.digests()) - datasets.contents(connection):
+        core.datasets.remove(sha256)

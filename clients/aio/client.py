@@ -1,28 +1,30 @@
-"""The client itself: register, train, list, find."""
+"""The client itself: register, upload, train, list, find."""
 
-import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
-from google.protobuf.message import Message
-from grpc import aio
+from gephyra.protos import (
+    dataset_service_pb2,
+    meta_service_pb2,
+    sampler_service_pb2,
+    target_service_pb2,
+    training_service_pb2,
+)
 
-from gephyra.protos import meta_service_pb2, sampler_service_pb2, target_service_pb2, training_service_pb2
-
-from ..channel import Connection, Host, RemoteHost, Stubs
-from ..errors import DeadlineExceeded, InvalidArgument, TargetRejected
+from ..channel import Connection, Host, RemoteHost
+from ..errors import InvalidArgument
 from ..info import ServerInfo, info_from_message
 from ..local import LocalHost
 from ..request import full_name, new_request_id
-from ..status import error_from_status
 from ..upload import move_arrays, sampler_requests
-from ..words import TargetState, training_config
+from ..words import training_config
+from .dataset import AsyncDataset, upload
 from .job import AsyncJob
 from .sampler import AsyncSamplerHandle
-from .target import AsyncTargetHandle
+from .target import AsyncTargetHandle, checked
 
 if TYPE_CHECKING:
     from ..definition import Definition
@@ -32,9 +34,6 @@ __all__ = ["AsyncClient"]
 _CHECK_SECONDS = 300.0
 _IMPORT_SECONDS = 300.0
 _PAGE_SIZE = 100
-
-Q = TypeVar("Q", bound=Message)
-R = TypeVar("R", bound=Message)
 
 
 class AsyncClient:
@@ -119,7 +118,7 @@ class AsyncClient:
         )
         message = await self._connection.unary(lambda stubs: stubs.targets.CreateTarget, request)
         target = AsyncTargetHandle(self._connection, message)
-        return await _checked(target, timeout) if wait else target
+        return await checked(target, timeout) if wait else target
 
     async def train(
         self, target: AsyncTargetHandle | str, method: str | None = None, loss: str | None = None,
@@ -192,6 +191,27 @@ class AsyncClient:
         message = await self._connection.unary(lambda stubs: stubs.training.CreateTrainingJob, request)
         return AsyncJob(self._connection, message)
 
+    async def upload(
+        self, data: Any, name: str | None = None, *, columns: Sequence[str] | None = None,
+        display_name: str | None = None, progress: bool = True,
+    ) -> AsyncDataset:  # fmt: skip
+        """Send a table of numbers, a row an observation. Bytes that the server knows already are not sent again.
+
+        Args:
+            data: An array or nested lists, `rows x columns`; a torch tensor; a pandas DataFrame; or the path of a .csv,
+                .tsv, .npy or .parquet file (the `parquet` extra).
+            name: Id of the data set: 4 to 63 lower case letters, digits and hyphens; None lets the server make one.
+                A name that holds the same content is returned as it is.
+            columns: Names of the columns; by default those of the data, else x0, x1, ...
+            display_name: For people; by default the file's name.
+            progress: Show a bar, where there is a terminal or a notebook to show it.
+
+        Raises:
+            InvalidArgument: With `reason` and, in `metadata`, the first `row` and `column` at fault.
+            AlreadyExists: if the name holds other content (DATASET_NAME_TAKEN).
+        """
+        return await upload(self._connection, data, name, columns, display_name, progress)
+
     async def load(self, path: str | os.PathLike[str], name: str | None = None) -> AsyncSamplerHandle:
         """Bring a sampler that `sampler.save` wrote into this server.
 
@@ -224,49 +244,37 @@ class AsyncClient:
         message = await self._connection.unary(lambda stubs: stubs.samplers.GetSampler, request)
         return AsyncSamplerHandle(self._connection, message)
 
+    async def dataset(self, name: str) -> AsyncDataset:
+        """The data set of this name or id. Raises NotFound."""
+        request = dataset_service_pb2.GetDatasetRequest(name=full_name("datasets", name))
+        message = await self._connection.unary(lambda stubs: stubs.datasets.GetDataset, request)
+        return AsyncDataset(self._connection, message)
+
     async def targets(self) -> list[AsyncTargetHandle]:
         """All targets of the server."""
         request = target_service_pb2.ListTargetsRequest(page_size=_PAGE_SIZE)
-        pages = await self._pages(lambda stubs: stubs.targets.ListTargets, request)
+        pages = await self._connection.pages(lambda stubs: stubs.targets.ListTargets, request)
         return [AsyncTargetHandle(self._connection, message) for page in pages for message in page.targets]
 
     async def jobs(self) -> list[AsyncJob]:
         """All training jobs of the server."""
         request = training_service_pb2.ListTrainingJobsRequest(page_size=_PAGE_SIZE)
-        pages = await self._pages(lambda stubs: stubs.training.ListTrainingJobs, request)
+        pages = await self._connection.pages(lambda stubs: stubs.training.ListTrainingJobs, request)
         return [AsyncJob(self._connection, message) for page in pages for message in page.training_jobs]
 
     async def samplers(self) -> list[AsyncSamplerHandle]:
         """All samplers of the server."""
         request = sampler_service_pb2.ListSamplersRequest(page_size=_PAGE_SIZE)
-        pages = await self._pages(lambda stubs: stubs.samplers.ListSamplers, request)
+        pages = await self._connection.pages(lambda stubs: stubs.samplers.ListSamplers, request)
         return [AsyncSamplerHandle(self._connection, message) for page in pages for message in page.samplers]
+
+    async def datasets(self) -> list[AsyncDataset]:
+        """All data sets of the server; `refresh` brings the facts of their columns."""
+        request = dataset_service_pb2.ListDatasetsRequest(page_size=_PAGE_SIZE)
+        pages = await self._connection.pages(lambda stubs: stubs.datasets.ListDatasets, request)
+        return [AsyncDataset(self._connection, message) for page in pages for message in page.datasets]
 
     async def info(self) -> ServerInfo:
         """What the server says about itself."""
         request = meta_service_pb2.GetServerInfoRequest()
         return info_from_message(await self._connection.unary(lambda stubs: stubs.meta.GetServerInfo, request))
-
-    async def _pages(self, call: "Callable[[Stubs], aio.UnaryUnaryMultiCallable[Q, R]]", request: Q) -> list[Any]:
-        """All pages of a list."""
-        asked: Any = request
-        pages: list[Any] = [await self._connection.unary(call, asked)]
-        while pages[-1].next_page_token:
-            asked.page_token = pages[-1].next_page_token
-            pages.append(await self._connection.unary(call, asked))
-        return pages
-
-
-async def _checked(target: AsyncTargetHandle, timeout: float) -> AsyncTargetHandle:
-    """The target once it is READY; raises TargetRejected, or DeadlineExceeded after `timeout` seconds."""
-    clock = asyncio.get_running_loop().time
-    end, pause = clock() + timeout, 0.02
-    while target.state is not TargetState.READY:
-        if target.state is TargetState.REJECTED:
-            raise error_from_status(target.message.error, TargetRejected)
-        if clock() > end:
-            raise DeadlineExceeded(f"{target.name} is still being checked after {timeout:.0f} s; see target.refresh()")
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, 0.5)
-        await target.refresh()
-    return target

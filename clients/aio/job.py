@@ -13,9 +13,9 @@ from ..events import Event, event_from_message
 from ..facts import JobFacts
 from ..progress import progress_display
 from ..request import new_request_id
+from ..resume import Patience
 from ..status import error_from_status
 from ..words import JobState
-from .resume import Patience
 from .sampler import AsyncSamplerHandle
 
 __all__ = ["AsyncJob"]

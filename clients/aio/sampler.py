@@ -12,8 +12,8 @@ from ..errors import DataLoss, GephyraError, Unavailable
 from ..evidence import Evidence, evidence_from_message
 from ..facts import SamplerFacts
 from ..request import fill
+from ..resume import Patience
 from ..words import draw_settings
-from .resume import Patience
 
 if TYPE_CHECKING:
     from ..drawing import DrawAssembly

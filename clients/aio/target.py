@@ -1,5 +1,6 @@
 """Registered densities."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -7,14 +8,16 @@ from typing import TYPE_CHECKING, Any, Self
 from gephyra.protos import target_service_pb2
 
 from ..channel import Connection
-from ..errors import DataLoss
+from ..errors import DataLoss, DeadlineExceeded, TargetRejected
 from ..facts import TargetFacts
 from ..request import fill
+from ..status import error_from_status
+from ..words import TargetState
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["AsyncTargetHandle", "Evaluation", "Finding"]
+__all__ = ["AsyncTargetHandle", "Evaluation", "Finding", "checked"]
 
 _COMPUTE_SECONDS = 120.0
 
@@ -99,3 +102,18 @@ class AsyncTargetHandle(TargetFacts):
         """Remove the target. Raises FailedPrecondition (RESOURCE_IN_USE) while jobs or samplers need it."""
         request = target_service_pb2.DeleteTargetRequest(name=self.name)
         await self._connection.unary(lambda stubs: stubs.targets.DeleteTarget, request)
+
+
+async def checked(target: AsyncTargetHandle, timeout: float) -> AsyncTargetHandle:
+    """The target once it is READY; raises TargetRejected, or DeadlineExceeded after `timeout` seconds."""
+    clock = asyncio.get_running_loop().time
+    end, pause = clock() + timeout, 0.02
+    while target.state is not TargetState.READY:
+        if target.state is TargetState.REJECTED:
+            raise error_from_status(target.message.error, TargetRejected)
+        if clock() > end:
+            raise DeadlineExceeded(f"{target.name} is still being checked after {timeout:.0f} s; see target.refresh()")
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, 0.5)
+        await target.refresh()
+    return target

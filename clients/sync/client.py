@@ -1,13 +1,15 @@
-"""The client itself: register, train, list, find."""
+"""The client itself: register, upload, train, list, find."""
 
 import os
+from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from ..aio import AsyncClient
 from ..info import ServerInfo
 from ..request import full_name
 from .bridge import Bridge
+from .dataset import Dataset
 from .job import Job
 from .sampler import SamplerHandle
 from .target import TargetHandle
@@ -122,6 +124,17 @@ class Client:
         )  # fmt: skip
         return Job(self._bridge, self._bridge.run(training))
 
+    def upload(
+        self, data: Any, name: str | None = None, *, columns: Sequence[str] | None = None,
+        display_name: str | None = None, progress: bool = True,
+    ) -> Dataset:  # fmt: skip
+        """Send a table of numbers: an array, a tensor, a pandas DataFrame, or the path of a file.
+
+        See `AsyncClient.upload` for the arguments and what it raises.
+        """
+        sending = self._twin.upload(data, name, columns=columns, display_name=display_name, progress=progress)
+        return Dataset(self._bridge, self._bridge.run(sending))
+
     def load(self, path: str | os.PathLike[str], name: str | None = None) -> SamplerHandle:
         """Bring a sampler that `sampler.save` wrote into this server; `name` is the id for its target.
 
@@ -141,6 +154,10 @@ class Client:
         """The sampler of this name or id. Raises NotFound."""
         return SamplerHandle(self._bridge, self._bridge.run(self._twin.sampler(name)))
 
+    def dataset(self, name: str) -> Dataset:
+        """The data set of this name or id. Raises NotFound."""
+        return Dataset(self._bridge, self._bridge.run(self._twin.dataset(name)))
+
     def targets(self) -> list[TargetHandle]:
         """All targets of the server."""
         return [TargetHandle(self._bridge, twin) for twin in self._bridge.run(self._twin.targets())]
@@ -152,6 +169,10 @@ class Client:
     def samplers(self) -> list[SamplerHandle]:
         """All samplers of the server."""
         return [SamplerHandle(self._bridge, twin) for twin in self._bridge.run(self._twin.samplers())]
+
+    def datasets(self) -> list[Dataset]:
+        """All data sets of the server; `refresh` brings the facts of their columns."""
+        return [Dataset(self._bridge, twin) for twin in self._bridge.run(self._twin.datasets())]
 
     def info(self) -> ServerInfo:
         """What the server says about itself."""

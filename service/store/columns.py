@@ -7,8 +7,12 @@ from gephyra.samplers.report import Metrics
 from gephyra.targets.program import Site
 
 from ..errors import Failure
+from .records import ColumnFacts
 
-__all__ = ["dump_failure", "dump_metrics", "dump_sites", "load_failure", "load_metrics", "load_sites"]
+__all__ = [
+    "dump_facts", "dump_failure", "dump_metrics", "dump_sites", "load_facts", "load_failure", "load_metrics",
+    "load_sites",
+]  # fmt: skip
 
 
 def dump_sites(sites: tuple[Site, ...]) -> list[dict[str, Any]]:
@@ -19,6 +23,16 @@ def dump_sites(sites: tuple[Site, ...]) -> list[dict[str, Any]]:
 def load_sites(record: list[dict[str, Any]]) -> tuple[Site, ...]:
     """Inverse of `dump_sites`."""
     return tuple(Site(**{**site, "shape": tuple(site["shape"])}) for site in record)
+
+
+def dump_facts(facts: tuple[ColumnFacts, ...]) -> list[dict[str, Any]]:
+    """Facts of columns as JSON values."""
+    return [asdict(column) for column in facts]
+
+
+def load_facts(record: list[dict[str, Any]]) -> tuple[ColumnFacts, ...]:
+    """Inverse of `dump_facts`."""
+    return tuple(ColumnFacts(**column) for column in record)
 
 
 def dump_failure(failure: Failure | None) -> dict[str, Any] | None:

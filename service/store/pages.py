@@ -3,6 +3,7 @@
 import base64
 import binascii
 import hashlib
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, Table, select
@@ -19,9 +20,15 @@ class Page(NamedTuple):
     next_token: str
 
 
-def read_page(connection: Connection, table: Table, tenant: str, size: int, token: str) -> Page:
-    """The page of `table` that follows `token`. Raises InvalidArgument (PAGE_TOKEN_INVALID) for a foreign token."""
-    query = select(table).where(table.c.tenant == tenant).order_by(table.c.id.desc()).limit(size + 1)
+def read_page(
+    connection: Connection, table: Table, tenant: str, size: int, token: str, omit: Collection[str] = ()
+) -> Page:
+    """The page of `table` that follows `token`, without the columns to omit.
+
+    Raises InvalidArgument (PAGE_TOKEN_INVALID) for a foreign token.
+    """
+    wanted = select(*(column for column in table.c if column.name not in omit))
+    query = wanted.where(table.c.tenant == tenant).order_by(table.c.id.desc()).limit(size + 1)
     binding = hashlib.sha256(f"{table.name}\0{tenant}".encode()).digest()[:8]
     if token:
         query = query.where(table.c.id < _position(token, binding))

@@ -3,13 +3,18 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+import numpy as np
+
 from gephyra.samplers.report import Metrics, Report
 from gephyra.samplers.settings import TrainingSettings
 from gephyra.targets.program import Site
 
 from ..errors import Failure
 
-__all__ = ["TERMINAL", "JobRecord", "JobState", "SamplerRecord", "StoredEvent", "TargetRecord", "TargetState"]
+__all__ = [
+    "TERMINAL", "ColumnFacts", "DatasetRecord", "JobRecord", "JobState", "SamplerRecord", "StoredEvent", "TargetRecord",
+    "TargetState",
+]  # fmt: skip
 
 
 class TargetState(StrEnum):
@@ -102,6 +107,47 @@ class SamplerRecord:
     digest: str
     """SHA-256 of the sampler's file, its address among the artefacts."""
     create_time: int
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnFacts:
+    """What is known of one column of a data set; what the words mean is in `facts.py`."""
+
+    name: str
+    minimum: float
+    maximum: float
+    distinct: int
+    constant: bool
+    tied: bool
+    on_levels: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRecord:
+    """A table of numbers."""
+
+    name: str
+    uid: str
+    display_name: str
+    origin: str
+    """SHA-256 of what it was made from: the uploaded bytes, how they are read, names of columns."""
+    content: str
+    """SHA-256 of the values, their address among the contents of data sets: little-endian, C order."""
+    digest: str
+    """SHA-256 of content, shape, type and names of columns."""
+    rows: int
+    columns: int
+    dtype: str
+    """Its numpy name."""
+    on_levels: bool
+    create_time: int
+    facts: tuple[ColumnFacts, ...] = ()
+    """A column each, in order; none in a page of a listing."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the values."""
+        return self.rows * self.columns * np.dtype(self.dtype).itemsize
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     Float,
     ForeignKey,
@@ -17,12 +18,12 @@ from sqlalchemy import (
 )  # fmt: skip
 
 __all__ = [
-    "SCHEMA_VERSION", "UPGRADES", "blobs", "events", "idempotency", "jobs", "metadata", "samplers", "targets",
-    "versions",
+    "SCHEMA_VERSION", "UPGRADES", "blobs", "datasets", "events", "idempotency", "jobs", "metadata", "samplers",
+    "targets", "versions",
 ]  # fmt: skip
 
 # Raised with every change of a table or of a JSON column; start-up refuses a folder of a later version.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 UPGRADES: Mapping[int, Sequence[str]] = {
     # Settings and reports in JSON got fields, which have defaults.
@@ -30,8 +31,10 @@ UPGRADES: Mapping[int, Sequence[str]] = {
         "ALTER TABLE jobs ADD COLUMN start VARCHAR NOT NULL DEFAULT ''",
         "ALTER TABLE jobs ADD COLUMN start_digest VARCHAR NOT NULL DEFAULT ''",
     ],
+    # The table of data sets, which is new.
+    2: [],
 }
-"""What leads from each earlier version to the next, as SQL."""
+"""What leads from each earlier version to the next, as SQL; tables that are not there are made before that."""
 
 metadata = MetaData()
 
@@ -111,6 +114,26 @@ samplers = Table(
     Column("dim", Integer, nullable=False),
     Column("sites", JSON, nullable=False),
     Column("digest", String, nullable=False),
+    Column("create_time", BigInteger, nullable=False),
+    UniqueConstraint("tenant", "name"),
+    sqlite_autoincrement=True,
+)  # fmt: skip
+
+datasets = Table(
+    "datasets", metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("tenant", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("uid", String, nullable=False),
+    Column("display_name", String, nullable=False),
+    Column("origin", String, nullable=False, index=True),
+    Column("content", String, nullable=False, index=True),
+    Column("digest", String, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("columns", Integer, nullable=False),
+    Column("dtype", String, nullable=False),
+    Column("on_levels", Boolean, nullable=False),
+    Column("facts", JSON, nullable=False),
     Column("create_time", BigInteger, nullable=False),
     UniqueConstraint("tenant", "name"),
     sqlite_autoincrement=True,

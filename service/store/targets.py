@@ -1,9 +1,8 @@
-"""Targets and blobs in the database."""
+"""Targets in the database."""
 
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from gephyra.targets.program import Site
 
@@ -13,9 +12,7 @@ from .columns import dump_failure, dump_sites, load_failure, load_sites
 from .pages import read_page
 from .records import TERMINAL, TargetRecord, TargetState
 
-__all__ = [
-    "add", "add_blob", "blob_size", "checking", "find", "page", "remove", "set_ready", "set_rejected", "users",
-]  # fmt: skip
+__all__ = ["add", "checking", "find", "page", "remove", "set_ready", "set_rejected", "users"]
 
 _T = schema.targets.c
 
@@ -75,18 +72,6 @@ def users(connection: Connection, tenant: str, name: str) -> list[str]:
 def remove(connection: Connection, tenant: str, name: str) -> None:
     """Forget a target."""
     connection.execute(delete(schema.targets).where(_T.tenant == tenant, _T.name == name))
-
-
-def add_blob(connection: Connection, tenant: str, sha256: str, size: int, create_time: int) -> None:
-    """Store that the tenant has this blob; again is fine."""
-    row = upsert(schema.blobs).values(tenant=tenant, sha256=sha256, size=size, create_time=create_time)
-    connection.execute(row.on_conflict_do_nothing())
-
-
-def blob_size(connection: Connection, tenant: str, sha256: str) -> int | None:
-    """Bytes of a blob of the tenant, or None."""
-    blobs = schema.blobs.c
-    return connection.scalar(select(blobs.size).where(blobs.tenant == tenant, blobs.sha256 == sha256))
 
 
 def _decide(connection: Connection, tenant: str, uid: str, **values: Any) -> None:

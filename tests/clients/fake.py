@@ -13,6 +13,7 @@ from grpc_status import rpc_status
 
 from gephyra.protos import (
     blob_service_pb2,
+    dataset_service_pb2,
     meta_service_pb2,
     sampler_service_pb2,
     target_service_pb2,
@@ -21,7 +22,10 @@ from gephyra.protos import (
 
 Answer = Callable[[Any, grpc.ServicerContext], Any]
 
-_FILES = (blob_service_pb2, meta_service_pb2, sampler_service_pb2, target_service_pb2, training_service_pb2)
+_FILES = (
+    blob_service_pb2, dataset_service_pb2, meta_service_pb2, sampler_service_pb2, target_service_pb2,
+    training_service_pb2,
+)  # fmt: skip
 _METHODS = {
     f"/{service.full_name}/{method.name}": method
     for file in _FILES

@@ -172,6 +172,7 @@ async def test_a_closed_asyncio_client_says_so(fake: FakeServer) -> None:
 TWINS = [
     (aio.AsyncClient, sync.Client),
     (aio.AsyncJob, sync.Job),
+    (aio.AsyncDataset, sync.Dataset),
     (aio.AsyncTargetHandle, sync.TargetHandle),
     (aio.AsyncSamplerHandle, sync.SamplerHandle),
 ]

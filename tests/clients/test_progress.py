@@ -1,4 +1,4 @@
-"""Progress: a bar where somebody sees it, one line without rich, nothing elsewhere."""
+"""Progress of jobs and uploads: a bar where somebody sees it, one line without rich, nothing elsewhere."""
 
 import io
 import sys
@@ -72,3 +72,23 @@ def test_a_notebook_is_known_without_importing_ipython(monkeypatch: pytest.Monke
     module.get_ipython = ZMQInteractiveShell  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "IPython", module)
     assert "step 1200" in shown(monkeypatch, io.StringIO())
+
+
+def sent(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, total: int, *, enabled: bool = True) -> str:
+    monkeypatch.setattr(sys, "stderr", stream)
+    with progress.transfer_display("digits.csv", total, enabled=enabled) as told:
+        told(0)
+        told(total)
+    return stream.getvalue()
+
+
+def test_an_upload_shows_how_much_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    text = sent(monkeypatch, Terminal(), 40 << 20)
+    assert "digits.csv" in text
+    assert "41.9/41.9 MB" in text
+    monkeypatch.setattr(progress, "find_spec", lambda name: None)
+    assert sent(monkeypatch, Terminal(), 40 << 20).endswith("\rdigits.csv: 40 of 40 MiB \n")
+    assert sent(monkeypatch, Terminal(), 4000) == ""
+    assert sent(monkeypatch, Terminal(), 40 << 20, enabled=False) == ""
+    assert sent(monkeypatch, io.StringIO(), 40 << 20) == ""

@@ -114,7 +114,7 @@ def test_health_and_reflection_answer(stubs: Stubs) -> None:
     (answer,) = reflection.ServerReflectionInfo(iter([request]))
     names = {service.name for service in answer.list_services_response.service}
     assert {
-        f"gephyra.v1.{name}Service" for name in ("Target", "Blob", "Training", "Sampler", "Sampling", "Meta")
+        f"gephyra.v1.{name}Service" for name in ("Target", "Blob", "Dataset", "Training", "Sampler", "Sampling", "Meta")
     } < names
 
 

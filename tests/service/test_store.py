@@ -28,7 +28,7 @@ from gephyra.service import jobs
 from gephyra.service.config import TENANT
 from gephyra.service.errors import FailedPrecondition, Failure, InvalidArgument, NotFound, Reason
 from gephyra.service.registration import remove_target
-from gephyra.service.store import idempotency, samplers, schema, targets
+from gephyra.service.store import blobs, idempotency, samplers, schema, targets
 from gephyra.service.store import jobs as job_store
 from gephyra.service.store.database import SchemaMismatch, Store
 from gephyra.service.store.records import JobRecord, JobState, SamplerRecord, TargetRecord, TargetState
@@ -97,8 +97,8 @@ def test_tenants_do_not_see_each_other(store: Store) -> None:
     store.write_now(targets.add, "other", target())
     assert store.read_now(targets.find, TENANT, "t-one") is None
     assert store.read_now(targets.page, TENANT, 10, "") == ([], "")
-    store.write_now(targets.add_blob, "other", "00", 3, 1)
-    assert store.read_now(targets.blob_size, TENANT, "00") is None
+    store.write_now(blobs.add, "other", "00", 3, 1)
+    assert store.read_now(blobs.size, TENANT, "00") is None
 
 
 def test_jobs_and_samplers_come_back_as_they_went_in(store: Store) -> None:

@@ -18,6 +18,7 @@ from gephyra.service.pool import Pool
 from gephyra.service.store import jobs as job_store
 from gephyra.service.store.database import Store
 from gephyra.service.store.records import JobRecord, JobState
+from gephyra.service.uploads import Uploads
 from gephyra.service.watch import watch
 
 
@@ -26,7 +27,8 @@ def core(tmp_path: Path) -> Iterator[Core]:
     """A server without servicers, with a job of one event."""
     config = ServerConfig(tmp_path, "unix:/nowhere", timings=Timings(bookmark=0.1))
     store, artefacts = Store(tmp_path / "db"), Artefacts(tmp_path)
-    core = Core(config, store, artefacts, Pool(1, tmp_path, tmp_path), Bus(), lambda: 1)
+    uploads, pool = Uploads(tmp_path / "uploads"), Pool(1, tmp_path, tmp_path)
+    core = Core(config, store, artefacts, uploads, artefacts, pool, Bus(), lambda: 1)
     job = JobRecord("job", "uid", "target", "", TrainingSettings(), JobState.QUEUED, 1)
     store.write_now(job_store.add, TENANT, job, convert.job_state_event(JobState.QUEUED, 0, 1))
     yield core

@@ -19,6 +19,7 @@ class Refusal:
     message: str
     fields: tuple[str, ...]
     resource: str
+    metadata: dict[str, str]
 
 
 def refused(call: Callable[[], Any]) -> Refusal:
@@ -38,4 +39,4 @@ def refused(call: Callable[[], Any]) -> Refusal:
         assert detail.Unpack(info) or detail.Unpack(bad) or detail.Unpack(resource)
     assert info.domain == "gephyra"
     fields = tuple(violation.field for violation in bad.field_violations)
-    return Refusal(error.code(), info.reason, status.message, fields, resource.resource_name)
+    return Refusal(error.code(), info.reason, status.message, fields, resource.resource_name, dict(info.metadata))

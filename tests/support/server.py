@@ -18,6 +18,7 @@ import psutil
 
 from gephyra.protos import (
     blob_service_pb2_grpc,
+    dataset_service_pb2_grpc,
     meta_service_pb2_grpc,
     sampler_service_pb2,
     sampler_service_pb2_grpc,
@@ -42,6 +43,7 @@ class Stubs:
     channel: grpc.Channel
     target: target_service_pb2_grpc.TargetServiceStub
     blob: blob_service_pb2_grpc.BlobServiceStub
+    dataset: dataset_service_pb2_grpc.DatasetServiceStub
     training: training_service_pb2_grpc.TrainingServiceStub
     sampler: sampler_service_pb2_grpc.SamplerServiceStub
     sampling: sampler_service_pb2_grpc.SamplingServiceStub
@@ -53,6 +55,7 @@ class Stubs:
             channel,
             target_service_pb2_grpc.TargetServiceStub(channel),
             blob_service_pb2_grpc.BlobServiceStub(channel),
+            dataset_service_pb2_grpc.DatasetServiceStub(channel),
             training_service_pb2_grpc.TrainingServiceStub(channel),
             sampler_service_pb2_grpc.SamplerServiceStub(channel),
             sampler_service_pb2_grpc.SamplingServiceStub(channel),
@@ -73,7 +76,7 @@ class ServerProcess:
         self.start()
 
     def start(self) -> None:
-        socket = self.private / "s"
+        self.socket = socket = self.private / "s"
         socket.unlink(missing_ok=True)
         command = [sys.executable, "-m", "gephyra.service", "--data", str(self.data), "--socket", str(socket)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -25,14 +25,16 @@ def square_program(dim: int = 2, **parts: Any) -> target_service_pb2.TargetDefin
     points = program_pb2.CheckPoints(x=to_tensor(x), log_density=to_tensor(-(x**2).sum(1)), score=to_tensor(-2 * x))
     ref = program_pb2.AtenValue(ref=0)
     axes = program_pb2.AtenValue(list=program_pb2.AtenList(values=[program_pb2.AtenValue(int_value=0)]))
+    # Arrays are inputs too; nothing is made of them.
+    first = 1 + len(parts.get("arrays", ()))
     graph = program_pb2.AtenGraph(
-        inputs=1,
+        inputs=first,
         nodes=[
             program_pb2.AtenNode(op="aten.mul.Tensor", args=[ref, ref]),
-            program_pb2.AtenNode(op="aten.sum.dim_IntList", args=[program_pb2.AtenValue(ref=1), axes]),
-            program_pb2.AtenNode(op="aten.neg.default", args=[program_pb2.AtenValue(ref=2)]),
+            program_pb2.AtenNode(op="aten.sum.dim_IntList", args=[program_pb2.AtenValue(ref=first), axes]),
+            program_pb2.AtenNode(op="aten.neg.default", args=[program_pb2.AtenValue(ref=first + 1)]),
         ],
-        outputs=[program_pb2.AtenValue(ref=3)],
+        outputs=[program_pb2.AtenValue(ref=first + 2)],
     )
     fields = {
         "dim": dim,

@@ -28,3 +28,6 @@ def test_a_folder_of_an_earlier_version_is_served(tag: str, tmp_path: Path) -> N
         assert np.allclose(draws.log_weights, expected["log_weights"], rtol=1e-3, atol=1e-3)
         again = client.register(gp.catalogue("eight-schools"), name="schools")
         assert again.digest == expected["digest"]
+        # What that version had not.
+        assert client.datasets() == []
+        assert client.upload(draws.x).shape == (5, 10)

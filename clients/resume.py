@@ -3,7 +3,7 @@
 import asyncio
 import math
 
-from ..errors import Cancelled, GephyraError, Internal
+from .errors import Cancelled, GephyraError, Internal
 
 __all__ = ["Patience"]
 

@@ -1,0 +1,26 @@
+"""Uploaded blobs in the database: which the tenant may refer to."""
+
+from sqlalchemy import Connection, delete, select
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from . import schema
+
+__all__ = ["add", "remove", "size"]
+
+_B = schema.blobs.c
+
+
+def add(connection: Connection, tenant: str, sha256: str, size: int, create_time: int) -> None:
+    """Store that the tenant has this blob; again is fine."""
+    row = upsert(schema.blobs).values(tenant=tenant, sha256=sha256, size=size, create_time=create_time)
+    connection.execute(row.on_conflict_do_nothing())
+
+
+def size(connection: Connection, tenant: str, sha256: str) -> int | None:
+    """Bytes of a blob of the tenant, or None."""
+    return connection.scalar(select(_B.size).where(_B.tenant == tenant, _B.sha256 == sha256))
+
+
+def remove(connection: Connection, tenant: str, sha256: str) -> None:
+    """Forget a blob, if it is there."""
+    connection.execute(delete(schema.blobs).where(_B.tenant == tenant, _B.sha256 == sha256))

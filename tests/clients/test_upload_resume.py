@@ -1,0 +1,72 @@
+"""An upload across a real loopback socket that breaks at random bytes arrives whole, and is not seen before."""
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gephyra.clients import errors
+from gephyra.clients.sync import Client
+from gephyra.protos import blob_service_pb2
+from tests.support.proxy import cutting_proxy
+from tests.support.server import ServerProcess
+
+ROWS, COLUMNS = 40_000, 6
+SIZE = ROWS * COLUMNS * 8
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ServerProcess]:
+    with tempfile.TemporaryDirectory() as folder, ServerProcess(Path(folder) / "data") as server:
+        yield server
+
+
+@settings(max_examples=12)
+@given(
+    first=st.integers(4096, SIZE + 8192),
+    others=st.lists(st.integers(1, SIZE + 8192), max_size=2),
+    seed=st.integers(0, 2**32),
+)
+def test_an_upload_that_breaks_anywhere_goes_on_where_it_broke(
+    server: ServerProcess, first: int, others: list[int], seed: int
+) -> None:
+    table = np.random.Generator(np.random.Philox(seed)).standard_normal((ROWS, COLUMNS))
+    with cutting_proxy(server.socket, [first, *others]) as address, Client(address, patience=20.0) as client:
+        sent = client.upload(table, progress=False)
+    assert sent.content_sha256 == hashlib.sha256(table.tobytes()).hexdigest()
+    assert sent.shape == (ROWS, COLUMNS)
+    with Client(f"unix:{server.socket}") as client:
+        (dataset,) = client.datasets()
+        assert dataset.name == sent.name
+        dataset.delete()
+
+
+def test_nothing_half_uploaded_is_seen_and_another_client_goes_on(server: ServerProcess) -> None:
+    table = np.random.Generator(np.random.Philox(1)).standard_normal((ROWS, COLUMNS))
+    name = f"blobs/{hashlib.sha256(table.tobytes()).hexdigest()}"
+    # Every connection of the first client is cut in the middle: it runs out of patience.
+    with (
+        cutting_proxy(server.socket, [SIZE // 2] + [1] * 50) as address,
+        Client(address, patience=0.5) as client,
+        pytest.raises(errors.GephyraError),
+    ):
+        client.upload(table, "half-sent", progress=False)
+    with Client(f"unix:{server.socket}") as client:
+        assert client.datasets() == []
+        with pytest.raises(errors.NotFound):
+            client.dataset("half-sent")
+        blob = server.stubs.blob.GetBlob(blob_service_pb2.GetBlobRequest(name=name))
+        assert not blob.complete
+        assert 0 < blob.received_bytes < SIZE
+        # Another client, as after a restart of the process, sends what is missing and no more.
+        with cutting_proxy(server.socket, []) as address, Client(address) as second:
+            dataset = second.upload(table, "half-sent", progress=False)
+            assert dataset.content_sha256 == name.removeprefix("blobs/")
+        dataset = client.dataset("half-sent")
+        dataset.delete()
+        assert not any((server.data / "artefacts").rglob(dataset.content_sha256))
