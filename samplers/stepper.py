@@ -30,6 +30,7 @@ class Stepper:
         learning_rate: At the start of the budget, positive.
         ema: Decay of the average of parameters, in (0, 1); None or 0: no average.
         multiple: Of the learning rate, by a parameter's name.
+        decay: What matrices lose in a step, as a share and over the learning rate (Loshchilov and Hutter 2019).
 
     Attributes:
         step: Steps done.
@@ -41,12 +42,15 @@ class Stepper:
         learning_rate: float,
         ema: float | None,
         multiple: Callable[[str], float] = lambda name: 1.0,
+        decay: float = 0.0,
     ) -> None:
         self.step, self._learning_rate, self._ema = 0, learning_rate, ema
         named = list(_trained(modules))
         self._parameters = [parameter for _, parameter in named]
         flat = self.flat()
         self._rates = torch.cat([torch.full((p.numel(),), multiple(name)) for name, p in named]).to(flat)
+        matrices = [torch.full((p.numel(),), decay if p.ndim > 1 else 0.0) for _, p in named]
+        self._decay = torch.cat(matrices).to(flat) if decay else None
         self._adam = Adam(flat)
         self._average = flat.clone() if ema else None
 
@@ -68,6 +72,8 @@ class Stepper:
         norm = float(gradient.norm())
         if 0.0 < norm < math.inf:
             direction = self._adam.direction(gradient * min(1.0, _CLIP_NORM / norm))
+            if self._decay is not None:
+                direction.addcmul_(self._decay, self.flat())
             self._move(direction.mul_(self._rates).mul_(-self._learning_rate * rate))
         self.step += 1
         self._note_average()

@@ -66,6 +66,22 @@ class GaussianDenoiser(Denoiser):
         gain = level.alpha * self._variance.like(y) / self._total(y, level)
         return self._mean.like(y) + self._apply(gain, y - level.alpha * self._mean.like(y))
 
+    def from_others(self, y: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of each coordinate of x given all other coordinates of y: `batch x dim` each."""
+        # In float64 whatever y is: where there is hardly any noise, or hardly any data, small differences are left.
+        exact, level = y.double(), preserving(log_snr.double())
+        weight = self._total(exact, level).reciprocal()
+        centred = exact - level.alpha * self._mean.like(exact)
+        if self._basis is None:
+            precision, pulled = weight, weight * centred
+        else:
+            basis = self._basis.like(exact)
+            precision, pulled = weight @ basis.square().mT, (weight * (centred @ basis)) @ basis.mT
+        # P_dd is the precision of y_d given the others, and (P (y - alpha m))_d / P_dd how far it is from its mean.
+        mean = (exact - pulled / precision) / level.alpha
+        variance = (1.0 / precision - level.sigma.square()) / level.alpha.square()
+        return mean.to(y), variance.to(y)
+
     def explained(self, vector: Tensor, log_snr: Tensor) -> Tensor:
         """alpha^2 C (alpha^2 C + sigma^2)^-1 of vectors, `batch x dim`: the share of y's variance that x has."""
         level = preserving(log_snr.to(vector))

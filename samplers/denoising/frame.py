@@ -20,7 +20,7 @@ _BEYOND_FINEST, _LEAST_HIGH, _MOST_HIGH = 6.0, 12.0, 20.0
 # Data of so many different values are a grid of levels, if each turns up twice on average.
 _MOST_LEVELS = 64
 # Added to variances of the Gaussian beside levels: columns may be constant.
-_RIDGE = 1e-4
+_RIDGE = 1e-2
 
 
 class Frame(NamedTuple):

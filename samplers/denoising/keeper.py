@@ -8,8 +8,8 @@ from torch import Tensor
 __all__ = ["Keeper"]
 
 # Steps without a better loss, beside a share of all steps up to the best, after which the rate falls.
-_PATIENCE, _PATIENCE_SHARE = 1000, 0.25
-_FALL, _FALLS = 0.3, 3
+_PATIENCE, _PATIENCE_SHARE = 500, 0.25
+_FALL, _FALLS = 0.3, 4
 
 
 class Keeper:

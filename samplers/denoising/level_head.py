@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .denoiser import DenoisingModel
+from .exact import GaussianDenoiser
 from .network import Network
 from .prediction import Data
 from .reconstruction import Reconstruction, level_index
@@ -35,13 +36,15 @@ class LevelModel(DenoisingModel):
     levels: Tensor
     log_frequency: Tensor
 
-    def __init__(self, network: Network, levels: Tensor, frequency: Tensor) -> None:
+    def __init__(self, network: Network, levels: Tensor, frequency: Tensor, skip: GaussianDenoiser | None=None, gate: float=1.0) -> None:
         super().__init__()
         if levels.ndim != 2 or levels.shape[0] != network.dim or frequency.shape != levels.shape:
             came = f"{tuple(levels.shape)} and {tuple(frequency.shape)}"
             raise ValueError(f"levels and frequencies must have shape ({network.dim}, count), got {came}")
         self.dim, self.prediction, self.schedule = network.dim, Data(), VariancePreserving()
         self.network = network
+        self._skip = skip
+        self.gate = torch.nn.Parameter(torch.full((network.dim,1), gate))
         there = ~levels.isnan()
         self.register_buffer("levels", torch.where(there, levels, 0.0).float())
         self.register_buffer("log_frequency", torch.where(there, frequency.log(), -math.inf).float())
@@ -52,6 +55,12 @@ class LevelModel(DenoisingModel):
         alpha, sigma = (part.to(y)[..., None] for part in (level.alpha, level.sigma))
         own = self.network(y, log_snr.to(y)).view(len(y), *self.levels.shape)
         noise = (y[..., None] - alpha * self.levels) / sigma
+        if self._skip is not None:
+            mean, variance = self._skip.from_others(y, log_snr)
+            own_mean, own_variance = self._skip.mean.to(y), self._skip.covariance.diagonal().to(y)
+            close = (self.levels - mean[..., None]).square() / variance[..., None]
+            usual = (self.levels - own_mean[:, None]).square() / own_variance[:, None]
+            own = own - 0.5 * self.gate * (close - usual)
         return torch.log_softmax(own + self.log_frequency - 0.5 * noise.square(), -1)
 
     def output(self, y: Tensor, log_snr: Tensor) -> Tensor:

@@ -81,6 +81,8 @@ class ResidualMlp(Network):
         features = min(width, _LEVEL_FEATURES)
         self.embedding = LevelEmbedding(features, generator)
         self.inlet = linear(dim, width, generator)
+        # Blocks see normalised features: without a bias they would not see how far from the origin a point is.
+        nn.init.uniform_(self.inlet.bias, -1.0, 1.0, generator=generator)
         self.blocks = nn.ModuleList(_Block(width, features, generator) for _ in range(blocks))
         self.outlet = linear(width, outputs, generator, zero=True)
 

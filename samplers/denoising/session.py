@@ -31,8 +31,12 @@ from .watch import Watch, share_of
 __all__ = ["train_denoiser"]
 
 # Pairs of a row and a level behind a validation loss; steps between two of them.
-_PAIRS, _BETWEEN = 4096, 100
+_PAIRS, _BETWEEN = 16384, 200
 _LEAST_ROWS = 2
+# Up to this dimension the learning rate is as it is given, beyond it falls like a root: a step changes all coordinates.
+_PLAIN_DIM = 2
+# For so many rows the weight decay is as it is given; it stands for a prior, which counts less beside more rows.
+_PLAIN_ROWS = 1000
 _REPORT_DRAWS = 64
 
 
@@ -102,7 +106,9 @@ class _Run:
         self._loss = build_loss(settings, frame, model, settings.levels)
         # Levels of one law throughout, so that two validation losses differ by the parameters alone.
         self._judge = build_loss(settings, frame, model, LevelsName.UNIFORM_LOG_SNR)
-        self._stepper = Stepper({"model": model}, settings.learning_rate, settings.ema)
+        rate = settings.learning_rate * min(1.0, math.sqrt(_PLAIN_DIM / model.dim))
+        decay = settings.weight_decay * _PLAIN_ROWS / len(rows.training)
+        self._stepper = Stepper({"model": model}, rate, settings.ema, decay=decay)
         self._keeper = Keeper()
         ends = (LOWEST, frame.high)
         self._watch = Watch(self._loss, frame.gaussian, ends, hooks.on_metrics, hooks.clock)
