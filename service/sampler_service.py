@@ -54,8 +54,8 @@ class SamplerService(pb_grpc.SamplerServiceServicer):
         if sampler.dataset:
             raise Unimplemented(
                 Reason.SAMPLER_UNSUITED,
-                f"samplers/{name} is a model of data, and this version exports samplers of targets only; train it on the "
-                "other server instead",
+                f"samplers/{name} is a model of data, and this version exports samplers of targets only; train it on "
+                "the other server instead",
             )
         content = await asyncio.to_thread(bundle.pack, sampler, self._core.artefacts)
         size = self._core.config.limits.max_chunk_bytes
