@@ -13,6 +13,9 @@ from .words import train_options
 
 __all__ = ["SamplerFacts"]
 
+# Of the report of a model of data: what is told in short.
+_MEASURED = ("NLL, held out", "of a Gaussian", "loss")
+
 
 class SamplerFacts(Facts):
     """Facts of a sampler; they never change."""
@@ -87,7 +90,8 @@ class SamplerFacts(Facts):
         """Target or data set, dimension and report in short."""
         model = self.report
         if model is not None:
-            return [("data set", self.dataset), ("dim", str(self.dim)), *model.rows()]
+            likelihoods = [(label, text) for label, text in model.rows() if label in _MEASURED]
+            return [("data set", self.dataset), ("dim", str(self.dim)), *likelihoods]
         report = self.message.report
         return [
             ("target", self.target),

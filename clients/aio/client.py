@@ -172,7 +172,7 @@ class AsyncClient:
             ema: Decay a step of the averaged parameters that the sampler keeps, in [0, 1); 0, the last ones.
             device: `auto` (default: a GPU where the server has one), `cpu` or `cuda`.
             precision: `float32` (default) or `float64`, of states and networks; weights are always float64.
-            **model: What only a model of data has: see `DenoisingOptions`, also for its other defaults.
+            **model: What only a model of data has: see DenoisingOptions, also for its other defaults.
 
         Raises:
             InvalidArgument: naming the field, for an unknown word, a value outside its domain, or options that do not

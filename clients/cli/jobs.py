@@ -78,8 +78,8 @@ def train(
 ) -> None:  # fmt: skip
     """Train a sampler on a target, or a model of a data set, and wait for it.
 
-    A budget and a target or a data set are enough; what is not given is the server's default. Training that reaches a goal ends
-    before its budget.
+    A budget and a target or a data set are enough; what is not given is the server's default. Training that reaches a
+    goal ends before its budget.
 
     Example: `gephyra train my-funnel --method dbs --loss rkl-ld --seconds 60 --folder runs`
 
@@ -172,7 +172,7 @@ def _report(sampler: SamplerHandle, job: str, as_json: bool) -> None:
         if as_json:
             print_json({"job": job, "sampler": sampler.name, "dataset": sampler.dataset, **model.to_json()})
             return
-        print_facts(sampler.name, sampler.rows())
+        print_facts(sampler.name, [("data set", sampler.dataset), *model.rows()])
         for warning in model.warnings:
             say(f"warning: {warning}")
         return

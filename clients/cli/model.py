@@ -13,7 +13,7 @@ __all__ = [
     "Validation", "Weighting", "image_of",
 ]  # fmt: skip
 
-_PANEL = "Models of data (method denoising)"
+_PANEL = "Of a data set (method denoising)"
 
 
 def _list(words: Iterable[str]) -> str:
