@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import itertools
 import sqlite3
 import uuid
 from collections.abc import Callable
@@ -149,6 +150,8 @@ def test_a_store_of_version_2_gets_a_table_for_data_sets(tmp_path: Path) -> None
     store.close()
     with sqlite3.connect(tmp_path / "db") as other:
         other.execute("DROP TABLE datasets")
+        for table, column in itertools.product(("jobs", "samplers"), ("dataset", "dataset_digest")):
+            other.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         other.execute("UPDATE versions SET version = 2")
     other.close()
     for names in ([], ["some-data"]):

@@ -127,7 +127,7 @@ def test_a_start_may_be_deleted_once_the_job_is_made(store: Store) -> None:
     earlier = SamplerRecord("sampler-one", "uid", "t-one", "d1", "job-one", settings, REPORT, 3, (), "d2", 9)
     store.write_now(samplers.add, TENANT, earlier)
     job = store.write_now(_create, REQUEST, 10)
-    assert (job.start, job.start_digest, job.settings.steps) == ("sampler-one", "d2", 5)
+    assert (job.start, job.start_digest, job.settings) == ("sampler-one", "d2", settings)
     assert store.write_now(samplers.remove, TENANT, "sampler-one")
     # The same request again is answered with what it made, whatever has gone since.
     assert store.write_now(_create, REQUEST, 11) == job
