@@ -146,9 +146,12 @@ def covering(tables: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
     columns = range(len(tables))
     missing = {(i, a, j, b) for i, j in itertools.combinations(columns, 2) for a in tables[i] for b in tables[j]}
 
-    def new(row: dict[int, str], column: int, word: str) -> int:
-        pairs = [(i, a, column, word) if i < column else (column, word, i, a) for i, a in row.items()]
-        return sum(pair in missing for pair in pairs)
+    def best(row: dict[int, str], column: int) -> str:
+        def new(word: str) -> int:
+            pairs = [(i, a, column, word) if i < column else (column, word, i, a) for i, a in row.items()]
+            return sum(pair in missing for pair in pairs)
+
+        return max(tables[column], key=new)
 
     rows = []
     while missing:
@@ -156,7 +159,7 @@ def covering(tables: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
         row = {i: a, j: b}
         for column in columns:
             if column not in row:
-                row[column] = max(tables[column], key=lambda word, row=row, column=column: new(row, column, word))
+                row[column] = best(row, column)
         missing -= {(i, row[i], j, row[j]) for i, j in itertools.combinations(columns, 2)}
         rows.append(tuple(row[column] for column in columns))
     return rows
