@@ -47,7 +47,7 @@ _SAFE = {
     "DatasetService": ("CreateDataset", "GetDataset", "ListDatasets"),
     "BlobService": ("GetBlob",),
     "SamplerService": ("GetSampler", "ListSamplers"),
-    "SamplingService": ("EstimateEvidence",),
+    "SamplingService": ("EstimateEvidence", "EvaluateLogProb", "EstimateLikelihood"),
     "MetaService": ("GetServerInfo",),
 }
 _RETRY = {

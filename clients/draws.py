@@ -25,7 +25,7 @@ class Draws:
     """
 
     x: NDArray[Any]
-    """Unconstrained coordinates, (n, dim)."""
+    """Unconstrained coordinates, or columns of data, (n, dim)."""
     log_weights: NDArray[np.float64]
     """(n,); -inf for a path that was not finite, all zero after `resample`."""
     sites: Mapping[str, NDArray[Any]]
@@ -40,6 +40,8 @@ class Draws:
     """The sampler's report."""
     resampled: bool = False
     """True if the draws have equal weights because they were resampled."""
+    weighted: bool = True
+    """False for draws of a model of data, which have equal weights: log weight 0."""
 
     def __len__(self) -> int:
         return len(self.log_weights)
@@ -109,12 +111,13 @@ class Draws:
     def rows(self) -> list[tuple[str, str]]:
         """What they are as (label, text), for tables."""
         weights = "equal (resampled)" if self.resampled else f"ESS {self.ess:.0f} of {len(self)}"
+        weights = weights if self.weighted else "equal"
         shapes = {name: str(values.shape[1:]) for name, values in self.sites.items()}
         sites = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
         return [
             ("draws", f"{len(self)} of {self.sampler}, seed {self.seed}, from {self.start}"),
             ("weights", weights),
-            ("x", f"{self.x.shape[1]} unconstrained coordinates"),
+            ("x", f"{self.x.shape[1]} {'unconstrained coordinates' if self.weighted else 'columns'}"),
             ("sites", sites or "none"),
         ]
 

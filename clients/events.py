@@ -8,7 +8,17 @@ from gephyra.protos import training_service_pb2
 
 from .words import JobState
 
-__all__ = ["Event", "Metrics", "event_from_message", "metrics_from_message"]
+__all__ = ["Event", "LevelBin", "Metrics", "event_from_message", "metrics_from_message"]
+
+
+@dataclass(frozen=True, slots=True)
+class LevelBin:
+    """A range of noise levels, by the log signal-to-noise ratio."""
+
+    low: float
+    high: float
+    loss: float
+    """Over that of a Gaussian with the data's moments; NaN where no level fell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +33,17 @@ class Metrics:
     fraction: float
     """Share of the budget that is done, in [0, 1]."""
     loss: float
+    """Of a model of data: of recent steps, as a fraction of the loss of a Gaussian with the data's moments."""
     elbo: float
     log_z: float
     ess_fraction: float
     steps_per_second: float
     target_evaluations: int
     non_finite_paths: int
+    validation: float | None = None
+    """Of a model of data: the same of the averaged parameters on rows held out; NaN before it was measured."""
+    bins: tuple[LevelBin, ...] = ()
+    """Of a model of data: the loss of recent steps by noise level."""
 
     @property
     def seconds_left(self) -> float | None:
@@ -58,7 +73,10 @@ class Event:
 
 def metrics_from_message(message: training_service_pb2.TrainingMetrics) -> Metrics:
     """The record of wire metrics."""
-    return Metrics(**{field.name: getattr(message, field.name) for field in fields(Metrics)})
+    values = {field.name: getattr(message, field.name) for field in fields(Metrics)}
+    values["validation"] = message.validation if message.HasField("validation") else None
+    values["bins"] = tuple(LevelBin(each.low, each.high, each.loss) for each in message.bins)
+    return Metrics(**values)
 
 
 def event_from_message(message: training_service_pb2.TrainingEvent) -> Event | None:

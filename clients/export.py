@@ -24,7 +24,7 @@ def to_arviz(draws: "Draws") -> Any:
     except ImportError as error:
         raise ImportError(f"to_arviz: {_INSTALL}") from error
     groups = {"posterior": _chain(dict(draws.sites) or {"x": draws.x})}
-    if not draws.resampled:
+    if draws.weighted and not draws.resampled:
         groups["sample_stats"] = _chain({"log_weight": draws.log_weights})
     if int(arviz.__version__.split(".")[0]) < 1:
         made = arviz.from_dict(**groups)
@@ -65,7 +65,7 @@ def _attributes(draws: "Draws") -> dict[str, Any]:
         "sampler": draws.sampler,
         "seed": str(draws.seed),
         "start": draws.start,
-        "weights": "equal, by systematic resampling" if draws.resampled else "sample_stats.log_weight",
+        "weights": _weights(draws),
     }
     if draws.evidence is not None:
         known |= {
@@ -76,3 +76,9 @@ def _attributes(draws: "Draws") -> dict[str, Any]:
             "k_hat": draws.evidence.k_hat,
         }
     return known
+
+
+def _weights(draws: "Draws") -> str:
+    if not draws.weighted:
+        return "equal"
+    return "equal, by systematic resampling" if draws.resampled else "sample_stats.log_weight"

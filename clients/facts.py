@@ -1,4 +1,4 @@
-"""What is known of a target, a job and a sampler: shared by the asyncio and the synchronous handles."""
+"""What is known of a target and a job: shared by the asyncio and the synchronous handles."""
 
 import math
 from abc import ABC, abstractmethod
@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
-from gephyra.protos import program_pb2, sampler_service_pb2, target_service_pb2, training_service_pb2
+from gephyra.protos import program_pb2, target_service_pb2, training_service_pb2
 
+from .denoising import METHOD, denoising_options
 from .events import Metrics, metrics_from_message
 from .words import JobState, TargetState, train_options
 
-__all__ = ["Facts", "JobFacts", "SamplerFacts", "TargetFacts", "numbers", "summary"]
+__all__ = ["Facts", "JobFacts", "TargetFacts", "numbers", "shapes", "summary"]
 
 
 class Facts(ABC):
@@ -59,7 +60,7 @@ class TargetFacts(Facts):
     @property
     def sites(self) -> Mapping[str, tuple[int, ...]]:
         """Shape of each site of the model for one draw, by name."""
-        return _shapes(self.message.sites)
+        return shapes(self.message.sites)
 
     @property
     def log_z(self) -> float | None:
@@ -121,8 +122,13 @@ class JobFacts(Facts):
 
     @property
     def target(self) -> str:
-        """Name of the target."""
+        """Name of the target; empty where a data set is modelled."""
         return self.message.target
+
+    @property
+    def dataset(self) -> str:
+        """Name of the data set that is modelled; empty where a target is sampled."""
+        return self.message.dataset
 
     @property
     def state(self) -> JobState:
@@ -137,6 +143,8 @@ class JobFacts(Facts):
     @property
     def options(self) -> Mapping[str, Any]:
         """The options of `client.train` that it runs with, the server's defaults filled in."""
+        if self.dataset:
+            return {"method": METHOD, **denoising_options(self.message.denoising)}
         return train_options(self.message.config)
 
     @property
@@ -161,6 +169,7 @@ class JobFacts(Facts):
             "name": self.name,
             "state": self.state.value,
             "target": self.target,
+            "dataset": self.dataset,
             "attempt": self.attempt,
             "sampler": self.sampler_name,
             "options": dict(self.options),
@@ -170,82 +179,18 @@ class JobFacts(Facts):
         }
 
     def rows(self) -> list[tuple[str, str]]:
-        """State, target, method, progress, sampler, and why it failed, if it did."""
+        """State, target or data set, method, progress, sampler, and why it failed, if it did."""
         metrics, options = self.metrics, self.options
-        words = ("method", "loss", "precondition")
+        words = ("method", "loss", "precondition", "prediction", "weighting", "schedule")
         return [
             ("state", self.state.value),
             ("target", self.target),
+            ("data set", self.dataset),
             ("method", " · ".join(options[name] for name in words if name in options)),
             ("start", options.get("start", "")),
             ("progress", "" if metrics is None else summary(metrics)),
             ("sampler", self.sampler_name),
             ("error", self.message.error.message),
-        ]
-
-
-class SamplerFacts(Facts):
-    """Facts of a sampler; they never change."""
-
-    @property
-    @abstractmethod
-    def message(self) -> sampler_service_pb2.Sampler:
-        """The server's record."""
-
-    @property
-    def name(self) -> str:
-        """`samplers/{id}`."""
-        return self.message.name
-
-    @property
-    def target(self) -> str:
-        """Name of the target it was trained on."""
-        return self.message.target
-
-    @property
-    def dim(self) -> int:
-        """Number of unconstrained coordinates."""
-        return self.message.dim
-
-    @property
-    def sites(self) -> Mapping[str, tuple[int, ...]]:
-        """Shape of each site of the model for one draw, by name."""
-        return _shapes(self.message.sites)
-
-    @property
-    def options(self) -> Mapping[str, Any]:
-        """The options of `client.train` with which it was trained; its job knows the sampler it started from."""
-        return train_options(self.message.config)
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 (hex) of the stored file."""
-        return self.message.digest
-
-    def to_json(self) -> dict[str, Any]:
-        """A dictionary of plain values; `evidence()` has the report."""
-        return {
-            "name": self.name,
-            "target": self.target,
-            "job": self.message.training_job,
-            "dim": self.dim,
-            "sites": {name: list(shape) for name, shape in self.sites.items()},
-            "digest": self.digest,
-            "options": dict(self.options),
-            "log_z": self.message.report.log_z,
-            "log_z_se": self.message.report.log_z_se,
-        }
-
-    def rows(self) -> list[tuple[str, str]]:
-        """Target, dimension and report in short."""
-        report = self.message.report
-        return [
-            ("target", self.target),
-            ("dim", str(self.dim)),
-            ("log Z", f"{report.log_z:.4f} ± {report.log_z_se:.4f}"),
-            ("ELBO", f"{report.elbo:.4f}"),
-            ("ESS", f"{100 * report.ess_fraction:.1f} %"),
-            ("k-hat", f"{report.k_hat:.2f}"),
         ]
 
 
@@ -258,6 +203,9 @@ def numbers(metrics: Metrics) -> str:
     """As `summary`, without the stage."""
     estimates = [("ELBO", metrics.elbo, ".2f"), ("log Z", metrics.log_z, ".2f"), ("ESS", metrics.ess_fraction, ".0%")]
     known = [f"{label} {value:{form}}" for label, value, form in estimates if math.isfinite(value) and value != 0]
+    if metrics.validation is not None:
+        fractions = [("loss", metrics.loss), ("held out", metrics.validation)]
+        known = [f"{label} {value:.3f} of a Gaussian's" for label, value in fractions if math.isfinite(value)]
     parts = [f"step {metrics.step}", *known]
     if metrics.steps_per_second > 0:
         parts.append(f"{metrics.steps_per_second:.1f}/s")
@@ -267,5 +215,6 @@ def numbers(metrics: Metrics) -> str:
     return " · ".join(parts)
 
 
-def _shapes(sites: Sequence[program_pb2.Site]) -> dict[str, tuple[int, ...]]:
+def shapes(sites: Sequence[program_pb2.Site]) -> dict[str, tuple[int, ...]]:
+    """Shape of each site for one draw, by name."""
     return {site.name: tuple(site.shape) for site in sites}

@@ -11,27 +11,27 @@ from .request import fill
 
 __all__ = [
     "DEVICES", "INTEGRATORS", "LOSSES", "METHODS", "POLISHES", "PRECISIONS", "PRECONDITIONS", "PRESETS", "JobState",
-    "TargetState", "draw_settings", "train_options", "training_config",
+    "TargetState", "check_budget", "chosen", "draw_settings", "train_options", "training_config", "words_of",
 ]  # fmt: skip
 
 W = TypeVar("W")
 
 
-def _words(values: Iterable[tuple[str, int]], prefix: str) -> Mapping[str, int]:
+def words_of(values: Iterable[tuple[str, int]], prefix: str) -> Mapping[str, int]:
     """The word of each value of an enum: METHOD_DBS_UD is written `dbs-ud`."""
     return {name.removeprefix(prefix).lower().replace("_", "-"): number for name, number in values if number}
 
 
-METHODS = _words(training_service_pb2.Method.items(), "METHOD_")
-LOSSES = _words(training_service_pb2.Loss.items(), "LOSS_")
-PRECONDITIONS = _words(training_service_pb2.Precondition.items(), "PRECONDITION_")
-INTEGRATORS = _words(training_service_pb2.Integrator.items(), "INTEGRATOR_")
-DEVICES = _words(training_service_pb2.Device.items(), "DEVICE_")
-PRECISIONS = _words(training_service_pb2.Precision.items(), "PRECISION_")
+METHODS = words_of(training_service_pb2.Method.items(), "METHOD_")
+LOSSES = words_of(training_service_pb2.Loss.items(), "LOSS_")
+PRECONDITIONS = words_of(training_service_pb2.Precondition.items(), "PRECONDITION_")
+INTEGRATORS = words_of(training_service_pb2.Integrator.items(), "INTEGRATOR_")
+DEVICES = words_of(training_service_pb2.Device.items(), "DEVICE_")
+PRECISIONS = words_of(training_service_pb2.Precision.items(), "PRECISION_")
 PRESETS: Mapping[str, float] = {"quick": 15.0, "standard": 60.0, "thorough": 300.0}
 """Wall seconds of training; `standard` where the user gives no budget."""
 
-POLISHES = _words(sampler_service_pb2.Polish.items(), "POLISH_")
+POLISHES = words_of(sampler_service_pb2.Polish.items(), "POLISH_")
 
 _OPTIONS = {
     "method": METHODS,
@@ -94,13 +94,13 @@ def training_config(**options: Any) -> training_service_pb2.TrainingConfig:
     """
     given = {name: value for name, value in options.items() if value is not None}
     given |= {
-        name: _chosen(words, name, given[name], f"config.{name}") for name, words in _OPTIONS.items() if name in given
+        name: chosen(words, name, given[name], f"config.{name}") for name, words in _OPTIONS.items() if name in given
     }
-    _check_budget([name for name in _BUDGETS if name in given])
+    check_budget([name for name in _BUDGETS if name in given], _BUDGETS, "config")
     if not any(name in given for name in _BUDGETS):
         given["preset"] = "standard"
     if "preset" in given:
-        given["seconds"] = _chosen(PRESETS, "preset", given.pop("preset"), "preset")
+        given["seconds"] = chosen(PRESETS, "preset", given.pop("preset"), "preset")
     return fill(training_service_pb2.TrainingConfig(), "config.", **given)
 
 
@@ -108,7 +108,7 @@ def draw_settings(
     resample: bool, smc: bool, polish: str | None, polish_steps: int | None
 ) -> sampler_service_pb2.DrawSettings:
     """The wire form of how `sampler.draw` makes draws. Raises InvalidArgument, naming the field."""
-    number = None if polish is None else _chosen(POLISHES, "polish", polish, "how.polish")
+    number = None if polish is None else chosen(POLISHES, "polish", polish, "how.polish")
     given = {"resample": resample or None, "smc": smc or None, "polish": number, "polish_steps": polish_steps}
     values = {name: value for name, value in given.items() if value is not None}
     return fill(sampler_service_pb2.DrawSettings(), "how.", **values)
@@ -124,19 +124,20 @@ def train_options(config: training_service_pb2.TrainingConfig) -> dict[str, Any]
     return options
 
 
-def _chosen(words: Mapping[str, W], option: str, word: object, field: str) -> W:
-    """What a word stands for."""
+def chosen(words: Mapping[str, W], option: str, word: object, field: str) -> W:
+    """What a word of an option stands for. Raises InvalidArgument (UNKNOWN_...) at `field` for another word."""
     if not isinstance(word, str) or word not in words:
         expected = f"{option} must be one of {', '.join(words)}; got {word!r}"
         raise _invalid(field, expected, f"UNKNOWN_{option.upper()}")
     return words[word]
 
 
-def _check_budget(given: Sequence[str]) -> None:
+def check_budget(given: Sequence[str], known: Sequence[str], path: str) -> None:
+    """Raises InvalidArgument for more than one budget of those known in the message at `path`."""
     if len(given) > 1:
         # A preset is a word of ours, not a field of the wire.
-        field = "preset" if "preset" in given else f"config.{given[-1]}"
-        raise _invalid(field, f"give one of {', '.join(_BUDGETS)}, got {' and '.join(given)}", "BUDGET_OUT_OF_RANGE")
+        field = "preset" if "preset" in given else f"{path}.{given[-1]}"
+        raise _invalid(field, f"give one of {', '.join(known)}, got {' and '.join(given)}", "BUDGET_OUT_OF_RANGE")
 
 
 def _invalid(field: str, sentence: str, reason: str) -> InvalidArgument:

@@ -22,6 +22,7 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from gephyra.protos import denoising_pb2 as gephyra_dot_protos_dot_denoising__pb2
 from gephyra.protos import program_pb2 as gephyra_dot_protos_dot_program__pb2
 from gephyra.protos import report_pb2 as gephyra_dot_protos_dot_report__pb2
 from gephyra.protos import tensor_pb2 as gephyra_dot_protos_dot_tensor__pb2
@@ -30,51 +31,59 @@ from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$gephyra/protos/sampler_service.proto\x12\ngephyra.v1\x1a\x1cgephyra/protos/program.proto\x1a\x1bgephyra/protos/report.proto\x1a\x1bgephyra/protos/tensor.proto\x1a%gephyra/protos/training_service.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x91\x02\n\x07Sampler\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\x12\x14\n\x0ctraining_job\x18\x04 \x01(\t\x12*\n\x06\x63onfig\x18\x05 \x01(\x0b\x32\x1a.gephyra.v1.TrainingConfig\x12*\n\x06report\x18\x06 \x01(\x0b\x32\x1a.gephyra.v1.EvidenceReport\x12\x0b\n\x03\x64im\x18\x07 \x01(\x05\x12\x1f\n\x05sites\x18\x08 \x03(\x0b\x32\x10.gephyra.v1.Site\x12\x0e\n\x06\x64igest\x18\t \x01(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"!\n\x11GetSamplerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\x13ListSamplersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"V\n\x14ListSamplersResponse\x12%\n\x08samplers\x18\x01 \x03(\x0b\x32\x13.gephyra.v1.Sampler\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"$\n\x14\x44\x65leteSamplerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"$\n\x14\x45xportSamplerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"%\n\x15\x45xportSamplerResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\x9a\x01\n\x14ImportSamplerRequest\x12\x39\n\x06header\x18\x01 \x01(\x0b\x32\'.gephyra.v1.ImportSamplerRequest.HeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x1a/\n\x06Header\x12\x11\n\ttarget_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\tB\x06\n\x04part\"\xa6\x01\n\x12\x44rawSamplesRequest\x12\x0f\n\x07sampler\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\x0c\n\x04seed\x18\x03 \x01(\x04\x12\x13\n\x0bstart_index\x18\x04 \x01(\x03\x12\x12\n\nchunk_size\x18\x05 \x01(\x05\x12\x12\n\nomit_sites\x18\x06 \x01(\x08\x12%\n\x03how\x18\x07 \x01(\x0b\x32\x18.gephyra.v1.DrawSettings\"}\n\x0c\x44rawSettings\x12\x10\n\x08resample\x18\x01 \x01(\x08\x12\x0b\n\x03smc\x18\x02 \x01(\x08\x12\"\n\x06polish\x18\x03 \x01(\x0e\x32\x12.gephyra.v1.Polish\x12\x19\n\x0cpolish_steps\x18\x04 \x01(\x05H\x00\x88\x01\x01\x42\x0f\n\r_polish_steps\"\x9c\x04\n\x13\x44rawSamplesResponse\x12\x38\n\x06header\x18\x01 \x01(\x0b\x32&.gephyra.v1.DrawSamplesResponse.HeaderH\x00\x12\x36\n\x05\x63hunk\x18\x02 \x01(\x0b\x32%.gephyra.v1.DrawSamplesResponse.ChunkH\x00\x12:\n\x07trailer\x18\x03 \x01(\x0b\x32\'.gephyra.v1.DrawSamplesResponse.TrailerH\x00\x1a\x87\x01\n\x06Header\x12\x0f\n\x07sampler\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0b\n\x03\x64im\x18\x03 \x01(\x05\x12\x1f\n\x05sites\x18\x04 \x03(\x0b\x32\x10.gephyra.v1.Site\x12 \n\x05\x64type\x18\x05 \x01(\x0e\x32\x11.gephyra.v1.DType\x12\x0c\n\x04seed\x18\x06 \x01(\x04\x1a\x9a\x01\n\x05\x43hunk\x12\x13\n\x0bstart_index\x18\x01 \x01(\x03\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\x12\x1d\n\x01x\x18\x03 \x01(\x0b\x32\x12.gephyra.v1.Tensor\x12&\n\nlog_weight\x18\x04 \x01(\x0b\x32\x12.gephyra.v1.Tensor\x12&\n\x05sites\x18\x05 \x03(\x0b\x32\x17.gephyra.v1.NamedTensor\x1a(\n\x07Trailer\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x0e\n\x06sha256\x18\x02 \x01(\tB\x06\n\x04part\"G\n\x17\x45stimateEvidenceRequest\x12\x0f\n\x07sampler\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\x0c\n\x04seed\x18\x03 \x01(\x04\"F\n\x18\x45stimateEvidenceResponse\x12*\n\x06report\x18\x01 \x01(\x0b\x32\x1a.gephyra.v1.EvidenceReport*g\n\x06Polish\x12\x16\n\x12POLISH_UNSPECIFIED\x10\x00\x12\x0f\n\x0bPOLISH_NONE\x10\x01\x12\x0e\n\nPOLISH_IMH\x10\x02\x12\x0f\n\x0bPOLISH_MALA\x10\x03\x12\x13\n\x0fPOLISH_IMH_MALA\x10\x04\x32\x92\x03\n\x0eSamplerService\x12@\n\nGetSampler\x12\x1d.gephyra.v1.GetSamplerRequest\x1a\x13.gephyra.v1.Sampler\x12Q\n\x0cListSamplers\x12\x1f.gephyra.v1.ListSamplersRequest\x1a .gephyra.v1.ListSamplersResponse\x12I\n\rDeleteSampler\x12 .gephyra.v1.DeleteSamplerRequest\x1a\x16.google.protobuf.Empty\x12V\n\rExportSampler\x12 .gephyra.v1.ExportSamplerRequest\x1a!.gephyra.v1.ExportSamplerResponse0\x01\x12H\n\rImportSampler\x12 .gephyra.v1.ImportSamplerRequest\x1a\x13.gephyra.v1.Sampler(\x01\x32\xc2\x01\n\x0fSamplingService\x12P\n\x0b\x44rawSamples\x12\x1e.gephyra.v1.DrawSamplesRequest\x1a\x1f.gephyra.v1.DrawSamplesResponse0\x01\x12]\n\x10\x45stimateEvidence\x12#.gephyra.v1.EstimateEvidenceRequest\x1a$.gephyra.v1.EstimateEvidenceResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$gephyra/protos/sampler_service.proto\x12\ngephyra.v1\x1a\x1egephyra/protos/denoising.proto\x1a\x1cgephyra/protos/program.proto\x1a\x1bgephyra/protos/report.proto\x1a\x1bgephyra/protos/tensor.proto\x1a%gephyra/protos/training_service.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x89\x03\n\x07Sampler\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\x12\x14\n\x0ctraining_job\x18\x04 \x01(\t\x12*\n\x06\x63onfig\x18\x05 \x01(\x0b\x32\x1a.gephyra.v1.TrainingConfig\x12*\n\x06report\x18\x06 \x01(\x0b\x32\x1a.gephyra.v1.EvidenceReport\x12\x0b\n\x03\x64im\x18\x07 \x01(\x05\x12\x1f\n\x05sites\x18\x08 \x03(\x0b\x32\x10.gephyra.v1.Site\x12\x0e\n\x06\x64igest\x18\t \x01(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x64\x61taset\x18\x0b \x01(\t\x12.\n\tdenoising\x18\x0c \x01(\x0b\x32\x1b.gephyra.v1.DenoisingConfig\x12\x35\n\x10\x64\x65noising_report\x18\r \x01(\x0b\x32\x1b.gephyra.v1.DenoisingReport\"!\n\x11GetSamplerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\x13ListSamplersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"V\n\x14ListSamplersResponse\x12%\n\x08samplers\x18\x01 \x03(\x0b\x32\x13.gephyra.v1.Sampler\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"$\n\x14\x44\x65leteSamplerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"$\n\x14\x45xportSamplerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"%\n\x15\x45xportSamplerResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\x9a\x01\n\x14ImportSamplerRequest\x12\x39\n\x06header\x18\x01 \x01(\x0b\x32\'.gephyra.v1.ImportSamplerRequest.HeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x1a/\n\x06Header\x12\x11\n\ttarget_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\tB\x06\n\x04part\"\xf6\x01\n\x12\x44rawSamplesRequest\x12\x0f\n\x07sampler\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\x0c\n\x04seed\x18\x03 \x01(\x04\x12\x13\n\x0bstart_index\x18\x04 \x01(\x03\x12\x12\n\nchunk_size\x18\x05 \x01(\x05\x12\x12\n\nomit_sites\x18\x06 \x01(\x08\x12%\n\x03how\x18\x07 \x01(\x0b\x32\x18.gephyra.v1.DrawSettings\x12\"\n\x06solver\x18\x08 \x01(\x0e\x32\x12.gephyra.v1.Solver\x12\x19\n\x0csolver_steps\x18\t \x01(\x05H\x00\x88\x01\x01\x42\x0f\n\r_solver_steps\"}\n\x0c\x44rawSettings\x12\x10\n\x08resample\x18\x01 \x01(\x08\x12\x0b\n\x03smc\x18\x02 \x01(\x08\x12\"\n\x06polish\x18\x03 \x01(\x0e\x32\x12.gephyra.v1.Polish\x12\x19\n\x0cpolish_steps\x18\x04 \x01(\x05H\x00\x88\x01\x01\x42\x0f\n\r_polish_steps\"\x9c\x04\n\x13\x44rawSamplesResponse\x12\x38\n\x06header\x18\x01 \x01(\x0b\x32&.gephyra.v1.DrawSamplesResponse.HeaderH\x00\x12\x36\n\x05\x63hunk\x18\x02 \x01(\x0b\x32%.gephyra.v1.DrawSamplesResponse.ChunkH\x00\x12:\n\x07trailer\x18\x03 \x01(\x0b\x32\'.gephyra.v1.DrawSamplesResponse.TrailerH\x00\x1a\x87\x01\n\x06Header\x12\x0f\n\x07sampler\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0b\n\x03\x64im\x18\x03 \x01(\x05\x12\x1f\n\x05sites\x18\x04 \x03(\x0b\x32\x10.gephyra.v1.Site\x12 \n\x05\x64type\x18\x05 \x01(\x0e\x32\x11.gephyra.v1.DType\x12\x0c\n\x04seed\x18\x06 \x01(\x04\x1a\x9a\x01\n\x05\x43hunk\x12\x13\n\x0bstart_index\x18\x01 \x01(\x03\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\x12\x1d\n\x01x\x18\x03 \x01(\x0b\x32\x12.gephyra.v1.Tensor\x12&\n\nlog_weight\x18\x04 \x01(\x0b\x32\x12.gephyra.v1.Tensor\x12&\n\x05sites\x18\x05 \x03(\x0b\x32\x17.gephyra.v1.NamedTensor\x1a(\n\x07Trailer\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x0e\n\x06sha256\x18\x02 \x01(\tB\x06\n\x04part\"G\n\x17\x45stimateEvidenceRequest\x12\x0f\n\x07sampler\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\x0c\n\x04seed\x18\x03 \x01(\x04\"F\n\x18\x45stimateEvidenceResponse\x12*\n\x06report\x18\x01 \x01(\x0b\x32\x1a.gephyra.v1.EvidenceReport\"H\n\x16\x45valuateLogProbRequest\x12\x0f\n\x07sampler\x18\x01 \x01(\t\x12\x1d\n\x01x\x18\x02 \x01(\x0b\x32\x12.gephyra.v1.Tensor\"?\n\x17\x45valuateLogProbResponse\x12$\n\x08log_prob\x18\x01 \x01(\x0b\x32\x12.gephyra.v1.Tensor\"\x94\x01\n\x19\x45stimateLikelihoodRequest\x12\x0f\n\x07sampler\x18\x01 \x01(\t\x12\x1f\n\x01x\x18\x02 \x01(\x0b\x32\x12.gephyra.v1.TensorH\x00\x12\x11\n\x07\x64\x61taset\x18\x03 \x01(\tH\x00\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x12\x12\n\x05\x64raws\x18\x05 \x01(\x05H\x01\x88\x01\x01\x42\x06\n\x04\x64\x61taB\x08\n\x06_draws\"\xb6\x01\n\x1a\x45stimateLikelihoodResponse\x12$\n\x04\x65lbo\x18\x01 \x01(\x0b\x32\x16.gephyra.v1.Likelihood\x12$\n\x04\x66low\x18\x02 \x01(\x0b\x32\x16.gephyra.v1.Likelihood\x12%\n\telbo_nats\x18\x03 \x01(\x0b\x32\x12.gephyra.v1.Tensor\x12%\n\tflow_nats\x18\x04 \x01(\x0b\x32\x12.gephyra.v1.Tensor*g\n\x06Polish\x12\x16\n\x12POLISH_UNSPECIFIED\x10\x00\x12\x0f\n\x0bPOLISH_NONE\x10\x01\x12\x0e\n\nPOLISH_IMH\x10\x02\x12\x0f\n\x0bPOLISH_MALA\x10\x03\x12\x13\n\x0fPOLISH_IMH_MALA\x10\x04\x32\x92\x03\n\x0eSamplerService\x12@\n\nGetSampler\x12\x1d.gephyra.v1.GetSamplerRequest\x1a\x13.gephyra.v1.Sampler\x12Q\n\x0cListSamplers\x12\x1f.gephyra.v1.ListSamplersRequest\x1a .gephyra.v1.ListSamplersResponse\x12I\n\rDeleteSampler\x12 .gephyra.v1.DeleteSamplerRequest\x1a\x16.google.protobuf.Empty\x12V\n\rExportSampler\x12 .gephyra.v1.ExportSamplerRequest\x1a!.gephyra.v1.ExportSamplerResponse0\x01\x12H\n\rImportSampler\x12 .gephyra.v1.ImportSamplerRequest\x1a\x13.gephyra.v1.Sampler(\x01\x32\x83\x03\n\x0fSamplingService\x12P\n\x0b\x44rawSamples\x12\x1e.gephyra.v1.DrawSamplesRequest\x1a\x1f.gephyra.v1.DrawSamplesResponse0\x01\x12]\n\x10\x45stimateEvidence\x12#.gephyra.v1.EstimateEvidenceRequest\x1a$.gephyra.v1.EstimateEvidenceResponse\x12Z\n\x0f\x45valuateLogProb\x12\".gephyra.v1.EvaluateLogProbRequest\x1a#.gephyra.v1.EvaluateLogProbResponse\x12\x63\n\x12\x45stimateLikelihood\x12%.gephyra.v1.EstimateLikelihoodRequest\x1a&.gephyra.v1.EstimateLikelihoodResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gephyra.protos.sampler_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_POLISH']._serialized_start=1958
-  _globals['_POLISH']._serialized_end=2061
-  _globals['_SAMPLER']._serialized_start=242
-  _globals['_SAMPLER']._serialized_end=515
-  _globals['_GETSAMPLERREQUEST']._serialized_start=517
-  _globals['_GETSAMPLERREQUEST']._serialized_end=550
-  _globals['_LISTSAMPLERSREQUEST']._serialized_start=552
-  _globals['_LISTSAMPLERSREQUEST']._serialized_end=612
-  _globals['_LISTSAMPLERSRESPONSE']._serialized_start=614
-  _globals['_LISTSAMPLERSRESPONSE']._serialized_end=700
-  _globals['_DELETESAMPLERREQUEST']._serialized_start=702
-  _globals['_DELETESAMPLERREQUEST']._serialized_end=738
-  _globals['_EXPORTSAMPLERREQUEST']._serialized_start=740
-  _globals['_EXPORTSAMPLERREQUEST']._serialized_end=776
-  _globals['_EXPORTSAMPLERRESPONSE']._serialized_start=778
-  _globals['_EXPORTSAMPLERRESPONSE']._serialized_end=815
-  _globals['_IMPORTSAMPLERREQUEST']._serialized_start=818
-  _globals['_IMPORTSAMPLERREQUEST']._serialized_end=972
-  _globals['_IMPORTSAMPLERREQUEST_HEADER']._serialized_start=917
-  _globals['_IMPORTSAMPLERREQUEST_HEADER']._serialized_end=964
-  _globals['_DRAWSAMPLESREQUEST']._serialized_start=975
-  _globals['_DRAWSAMPLESREQUEST']._serialized_end=1141
-  _globals['_DRAWSETTINGS']._serialized_start=1143
-  _globals['_DRAWSETTINGS']._serialized_end=1268
-  _globals['_DRAWSAMPLESRESPONSE']._serialized_start=1271
-  _globals['_DRAWSAMPLESRESPONSE']._serialized_end=1811
-  _globals['_DRAWSAMPLESRESPONSE_HEADER']._serialized_start=1469
-  _globals['_DRAWSAMPLESRESPONSE_HEADER']._serialized_end=1604
-  _globals['_DRAWSAMPLESRESPONSE_CHUNK']._serialized_start=1607
-  _globals['_DRAWSAMPLESRESPONSE_CHUNK']._serialized_end=1761
-  _globals['_DRAWSAMPLESRESPONSE_TRAILER']._serialized_start=1763
-  _globals['_DRAWSAMPLESRESPONSE_TRAILER']._serialized_end=1803
-  _globals['_ESTIMATEEVIDENCEREQUEST']._serialized_start=1813
-  _globals['_ESTIMATEEVIDENCEREQUEST']._serialized_end=1884
-  _globals['_ESTIMATEEVIDENCERESPONSE']._serialized_start=1886
-  _globals['_ESTIMATEEVIDENCERESPONSE']._serialized_end=1956
-  _globals['_SAMPLERSERVICE']._serialized_start=2064
-  _globals['_SAMPLERSERVICE']._serialized_end=2466
-  _globals['_SAMPLINGSERVICE']._serialized_start=2469
-  _globals['_SAMPLINGSERVICE']._serialized_end=2663
+  _globals['_POLISH']._serialized_start=2665
+  _globals['_POLISH']._serialized_end=2768
+  _globals['_SAMPLER']._serialized_start=274
+  _globals['_SAMPLER']._serialized_end=667
+  _globals['_GETSAMPLERREQUEST']._serialized_start=669
+  _globals['_GETSAMPLERREQUEST']._serialized_end=702
+  _globals['_LISTSAMPLERSREQUEST']._serialized_start=704
+  _globals['_LISTSAMPLERSREQUEST']._serialized_end=764
+  _globals['_LISTSAMPLERSRESPONSE']._serialized_start=766
+  _globals['_LISTSAMPLERSRESPONSE']._serialized_end=852
+  _globals['_DELETESAMPLERREQUEST']._serialized_start=854
+  _globals['_DELETESAMPLERREQUEST']._serialized_end=890
+  _globals['_EXPORTSAMPLERREQUEST']._serialized_start=892
+  _globals['_EXPORTSAMPLERREQUEST']._serialized_end=928
+  _globals['_EXPORTSAMPLERRESPONSE']._serialized_start=930
+  _globals['_EXPORTSAMPLERRESPONSE']._serialized_end=967
+  _globals['_IMPORTSAMPLERREQUEST']._serialized_start=970
+  _globals['_IMPORTSAMPLERREQUEST']._serialized_end=1124
+  _globals['_IMPORTSAMPLERREQUEST_HEADER']._serialized_start=1069
+  _globals['_IMPORTSAMPLERREQUEST_HEADER']._serialized_end=1116
+  _globals['_DRAWSAMPLESREQUEST']._serialized_start=1127
+  _globals['_DRAWSAMPLESREQUEST']._serialized_end=1373
+  _globals['_DRAWSETTINGS']._serialized_start=1375
+  _globals['_DRAWSETTINGS']._serialized_end=1500
+  _globals['_DRAWSAMPLESRESPONSE']._serialized_start=1503
+  _globals['_DRAWSAMPLESRESPONSE']._serialized_end=2043
+  _globals['_DRAWSAMPLESRESPONSE_HEADER']._serialized_start=1701
+  _globals['_DRAWSAMPLESRESPONSE_HEADER']._serialized_end=1836
+  _globals['_DRAWSAMPLESRESPONSE_CHUNK']._serialized_start=1839
+  _globals['_DRAWSAMPLESRESPONSE_CHUNK']._serialized_end=1993
+  _globals['_DRAWSAMPLESRESPONSE_TRAILER']._serialized_start=1995
+  _globals['_DRAWSAMPLESRESPONSE_TRAILER']._serialized_end=2035
+  _globals['_ESTIMATEEVIDENCEREQUEST']._serialized_start=2045
+  _globals['_ESTIMATEEVIDENCEREQUEST']._serialized_end=2116
+  _globals['_ESTIMATEEVIDENCERESPONSE']._serialized_start=2118
+  _globals['_ESTIMATEEVIDENCERESPONSE']._serialized_end=2188
+  _globals['_EVALUATELOGPROBREQUEST']._serialized_start=2190
+  _globals['_EVALUATELOGPROBREQUEST']._serialized_end=2262
+  _globals['_EVALUATELOGPROBRESPONSE']._serialized_start=2264
+  _globals['_EVALUATELOGPROBRESPONSE']._serialized_end=2327
+  _globals['_ESTIMATELIKELIHOODREQUEST']._serialized_start=2330
+  _globals['_ESTIMATELIKELIHOODREQUEST']._serialized_end=2478
+  _globals['_ESTIMATELIKELIHOODRESPONSE']._serialized_start=2481
+  _globals['_ESTIMATELIKELIHOODRESPONSE']._serialized_end=2663
+  _globals['_SAMPLERSERVICE']._serialized_start=2771
+  _globals['_SAMPLERSERVICE']._serialized_end=3173
+  _globals['_SAMPLINGSERVICE']._serialized_start=3176
+  _globals['_SAMPLINGSERVICE']._serialized_end=3563
 # @@protoc_insertion_point(module_scope)

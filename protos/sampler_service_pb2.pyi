@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from gephyra.protos import denoising_pb2 as _denoising_pb2
 from gephyra.protos import program_pb2 as _program_pb2
 from gephyra.protos import report_pb2 as _report_pb2
 from gephyra.protos import tensor_pb2 as _tensor_pb2
@@ -68,6 +69,9 @@ class Sampler(_message.Message):
     SITES_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    DATASET_FIELD_NUMBER: _builtins.int
+    DENOISING_FIELD_NUMBER: _builtins.int
+    DENOISING_REPORT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`samplers/{sampler}`."""
     uid: _builtins.str
@@ -77,14 +81,22 @@ class Sampler(_message.Message):
     dim: _builtins.int
     digest: _builtins.str
     """SHA-256 (hex) of the stored file."""
+    dataset: _builtins.str
+    """Of a model of data, in place of target, config and report: `datasets/{dataset}`, how it was modelled, and how well."""
     @_builtins.property
     def config(self) -> _training_service_pb2.TrainingConfig: ...
     @_builtins.property
     def report(self) -> _report_pb2.EvidenceReport: ...
     @_builtins.property
-    def sites(self) -> _containers.RepeatedCompositeFieldContainer[_program_pb2.Site]: ...
+    def sites(self) -> _containers.RepeatedCompositeFieldContainer[_program_pb2.Site]:
+        """Of a model of data: its columns, left out of lists; draws bring them as x alone."""
+
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def denoising(self) -> _training_service_pb2.DenoisingConfig: ...
+    @_builtins.property
+    def denoising_report(self) -> _denoising_pb2.DenoisingReport: ...
     def __init__(
         self,
         *,
@@ -98,10 +110,13 @@ class Sampler(_message.Message):
         sites: _abc.Iterable[_program_pb2.Site] | None = ...,
         digest: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        dataset: _builtins.str = ...,
+        denoising: _training_service_pb2.DenoisingConfig | None = ...,
+        denoising_report: _denoising_pb2.DenoisingReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "create_time", b"create_time", "report", b"report"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "create_time", b"create_time", "denoising", b"denoising", "denoising_report", b"denoising_report", "report", b"report"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "create_time", b"create_time", "digest", b"digest", "dim", b"dim", "name", b"name", "report", b"report", "sites", b"sites", "target", b"target", "training_job", b"training_job", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "create_time", b"create_time", "dataset", b"dataset", "denoising", b"denoising", "denoising_report", b"denoising_report", "digest", b"digest", "dim", b"dim", "name", b"name", "report", b"report", "sites", b"sites", "target", b"target", "training_job", b"training_job", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -285,6 +300,8 @@ class DrawSamplesRequest(_message.Message):
     CHUNK_SIZE_FIELD_NUMBER: _builtins.int
     OMIT_SITES_FIELD_NUMBER: _builtins.int
     HOW_FIELD_NUMBER: _builtins.int
+    SOLVER_FIELD_NUMBER: _builtins.int
+    SOLVER_STEPS_FIELD_NUMBER: _builtins.int
     sampler: _builtins.str
     """`samplers/{sampler}`."""
     count: _builtins.int
@@ -295,6 +312,9 @@ class DrawSamplesRequest(_message.Message):
     """Draws a message at most; 0: the server's choice. Lowered until a message is at most 256 KiB."""
     omit_sites: _builtins.bool
     """Leave out the sites and send x and log weights only."""
+    solver: _denoising_pb2.Solver.ValueType
+    """Of a model of data, whose draws have no weights (log weight 0) and no `how`; absent: as it was trained."""
+    solver_steps: _builtins.int
     @_builtins.property
     def how(self) -> Global___DrawSettings:
         """How they are made; absent: weighted draws, each by itself."""
@@ -309,12 +329,16 @@ class DrawSamplesRequest(_message.Message):
         chunk_size: _builtins.int = ...,
         omit_sites: _builtins.bool = ...,
         how: Global___DrawSettings | None = ...,
+        solver: _denoising_pb2.Solver.ValueType = ...,
+        solver_steps: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["how", b"how"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_solver_steps", b"_solver_steps", "how", b"how", "solver_steps", b"solver_steps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_size", b"chunk_size", "count", b"count", "how", b"how", "omit_sites", b"omit_sites", "sampler", b"sampler", "seed", b"seed", "start_index", b"start_index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_solver_steps", b"_solver_steps", "chunk_size", b"chunk_size", "count", b"count", "how", b"how", "omit_sites", b"omit_sites", "sampler", b"sampler", "seed", b"seed", "solver", b"solver", "solver_steps", b"solver_steps", "start_index", b"start_index"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__solver_steps: _TypeAlias = _typing.Literal["solver_steps"]  # noqa: Y015
+    _WhichOneofArgType__solver_steps: _TypeAlias = _typing.Literal["_solver_steps", b"_solver_steps"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__solver_steps) -> _WhichOneofReturnType__solver_steps | None: ...
 
 Global___DrawSamplesRequest: _TypeAlias = DrawSamplesRequest  # noqa: Y015
 
@@ -518,3 +542,133 @@ class EstimateEvidenceResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EstimateEvidenceResponse: _TypeAlias = EstimateEvidenceResponse  # noqa: Y015
+
+@_typing.final
+class EvaluateLogProbRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SAMPLER_FIELD_NUMBER: _builtins.int
+    X_FIELD_NUMBER: _builtins.int
+    sampler: _builtins.str
+    """`samplers/{sampler}`."""
+    @_builtins.property
+    def x(self) -> _tensor_pb2.Tensor:
+        """(points, dim), FLOAT32 or FLOAT64, in units of the data; bounded by GetServerInfo."""
+
+    def __init__(
+        self,
+        *,
+        sampler: _builtins.str = ...,
+        x: _tensor_pb2.Tensor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["x", b"x"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sampler", b"sampler", "x", b"x"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EvaluateLogProbRequest: _TypeAlias = EvaluateLogProbRequest  # noqa: Y015
+
+@_typing.final
+class EvaluateLogProbResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOG_PROB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def log_prob(self) -> _tensor_pb2.Tensor:
+        """(points,), FLOAT64, in nats."""
+
+    def __init__(
+        self,
+        *,
+        log_prob: _tensor_pb2.Tensor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["log_prob", b"log_prob"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["log_prob", b"log_prob"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EvaluateLogProbResponse: _TypeAlias = EvaluateLogProbResponse  # noqa: Y015
+
+@_typing.final
+class EstimateLikelihoodRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SAMPLER_FIELD_NUMBER: _builtins.int
+    X_FIELD_NUMBER: _builtins.int
+    DATASET_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    DRAWS_FIELD_NUMBER: _builtins.int
+    sampler: _builtins.str
+    """`samplers/{sampler}`."""
+    dataset: _builtins.str
+    """`datasets/{dataset}`, of the same number of columns."""
+    seed: _builtins.int
+    draws: _builtins.int
+    """Noise levels a row behind the ELBO; absent: 64."""
+    @_builtins.property
+    def x(self) -> _tensor_pb2.Tensor:
+        """(rows, dim), FLOAT32 or FLOAT64, in units of the data."""
+
+    def __init__(
+        self,
+        *,
+        sampler: _builtins.str = ...,
+        x: _tensor_pb2.Tensor | None = ...,
+        dataset: _builtins.str = ...,
+        seed: _builtins.int = ...,
+        draws: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_draws", b"_draws", "data", b"data", "dataset", b"dataset", "draws", b"draws", "x", b"x"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_draws", b"_draws", "data", b"data", "dataset", b"dataset", "draws", b"draws", "sampler", b"sampler", "seed", b"seed", "x", b"x"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__draws: _TypeAlias = _typing.Literal["draws"]  # noqa: Y015
+    _WhichOneofArgType__draws: _TypeAlias = _typing.Literal["_draws", b"_draws"]  # noqa: Y015
+    _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["x", "dataset"]  # noqa: Y015
+    _WhichOneofArgType_data: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__draws) -> _WhichOneofReturnType__draws | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_data) -> _WhichOneofReturnType_data | None: ...
+
+Global___EstimateLikelihoodRequest: _TypeAlias = EstimateLikelihoodRequest  # noqa: Y015
+
+@_typing.final
+class EstimateLikelihoodResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ELBO_FIELD_NUMBER: _builtins.int
+    FLOW_FIELD_NUMBER: _builtins.int
+    ELBO_NATS_FIELD_NUMBER: _builtins.int
+    FLOW_NATS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def elbo(self) -> _denoising_pb2.Likelihood:
+        """An upper bound: the negative ELBO, of levels with probabilities, else densities."""
+
+    @_builtins.property
+    def flow(self) -> _denoising_pb2.Likelihood:
+        """By the probability flow; absent for levels."""
+
+    @_builtins.property
+    def elbo_nats(self) -> _tensor_pb2.Tensor:
+        """Of each row, FLOAT64, in nats."""
+
+    @_builtins.property
+    def flow_nats(self) -> _tensor_pb2.Tensor: ...
+    def __init__(
+        self,
+        *,
+        elbo: _denoising_pb2.Likelihood | None = ...,
+        flow: _denoising_pb2.Likelihood | None = ...,
+        elbo_nats: _tensor_pb2.Tensor | None = ...,
+        flow_nats: _tensor_pb2.Tensor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["elbo", b"elbo", "elbo_nats", b"elbo_nats", "flow", b"flow", "flow_nats", b"flow_nats"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["elbo", b"elbo", "elbo_nats", b"elbo_nats", "flow", b"flow", "flow_nats", b"flow_nats"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EstimateLikelihoodResponse: _TypeAlias = EstimateLikelihoodResponse  # noqa: Y015

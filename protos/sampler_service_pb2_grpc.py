@@ -295,6 +295,16 @@ class SamplingServiceStub(object):
                 request_serializer=gephyra_dot_protos_dot_sampler__service__pb2.EstimateEvidenceRequest.SerializeToString,
                 response_deserializer=gephyra_dot_protos_dot_sampler__service__pb2.EstimateEvidenceResponse.FromString,
                 _registered_method=True)
+        self.EvaluateLogProb = channel.unary_unary(
+                '/gephyra.v1.SamplingService/EvaluateLogProb',
+                request_serializer=gephyra_dot_protos_dot_sampler__service__pb2.EvaluateLogProbRequest.SerializeToString,
+                response_deserializer=gephyra_dot_protos_dot_sampler__service__pb2.EvaluateLogProbResponse.FromString,
+                _registered_method=True)
+        self.EstimateLikelihood = channel.unary_unary(
+                '/gephyra.v1.SamplingService/EstimateLikelihood',
+                request_serializer=gephyra_dot_protos_dot_sampler__service__pb2.EstimateLikelihoodRequest.SerializeToString,
+                response_deserializer=gephyra_dot_protos_dot_sampler__service__pb2.EstimateLikelihoodResponse.FromString,
+                _registered_method=True)
 
 
 class SamplingServiceServicer(object):
@@ -309,7 +319,21 @@ class SamplingServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def EstimateEvidence(self, request, context):
-        """A report on fresh noise.
+        """A report on fresh noise. Not for models of data.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EvaluateLogProb(self, request, context):
+        """Log density of a model of data, by its probability flow. Not for models of levels, which have none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EstimateLikelihood(self, request, context):
+        """Negative log likelihood of data under a model of data.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -327,6 +351,16 @@ def add_SamplingServiceServicer_to_server(servicer, server):
                     servicer.EstimateEvidence,
                     request_deserializer=gephyra_dot_protos_dot_sampler__service__pb2.EstimateEvidenceRequest.FromString,
                     response_serializer=gephyra_dot_protos_dot_sampler__service__pb2.EstimateEvidenceResponse.SerializeToString,
+            ),
+            'EvaluateLogProb': grpc.unary_unary_rpc_method_handler(
+                    servicer.EvaluateLogProb,
+                    request_deserializer=gephyra_dot_protos_dot_sampler__service__pb2.EvaluateLogProbRequest.FromString,
+                    response_serializer=gephyra_dot_protos_dot_sampler__service__pb2.EvaluateLogProbResponse.SerializeToString,
+            ),
+            'EstimateLikelihood': grpc.unary_unary_rpc_method_handler(
+                    servicer.EstimateLikelihood,
+                    request_deserializer=gephyra_dot_protos_dot_sampler__service__pb2.EstimateLikelihoodRequest.FromString,
+                    response_serializer=gephyra_dot_protos_dot_sampler__service__pb2.EstimateLikelihoodResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -384,6 +418,60 @@ class SamplingService(object):
             '/gephyra.v1.SamplingService/EstimateEvidence',
             gephyra_dot_protos_dot_sampler__service__pb2.EstimateEvidenceRequest.SerializeToString,
             gephyra_dot_protos_dot_sampler__service__pb2.EstimateEvidenceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EvaluateLogProb(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gephyra.v1.SamplingService/EvaluateLogProb',
+            gephyra_dot_protos_dot_sampler__service__pb2.EvaluateLogProbRequest.SerializeToString,
+            gephyra_dot_protos_dot_sampler__service__pb2.EvaluateLogProbResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EstimateLikelihood(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gephyra.v1.SamplingService/EstimateLikelihood',
+            gephyra_dot_protos_dot_sampler__service__pb2.EstimateLikelihoodRequest.SerializeToString,
+            gephyra_dot_protos_dot_sampler__service__pb2.EstimateLikelihoodResponse.FromString,
             options,
             channel_credentials,
             insecure,

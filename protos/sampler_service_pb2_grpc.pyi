@@ -107,7 +107,11 @@ class SamplingServiceStub:
     DrawSamples: _grpc.UnaryStreamMultiCallable[_sampler_service_pb2.DrawSamplesRequest, _sampler_service_pb2.DrawSamplesResponse]
     """Draw i is a pure function of (sampler, seed, i)."""
     EstimateEvidence: _grpc.UnaryUnaryMultiCallable[_sampler_service_pb2.EstimateEvidenceRequest, _sampler_service_pb2.EstimateEvidenceResponse]
-    """A report on fresh noise."""
+    """A report on fresh noise. Not for models of data."""
+    EvaluateLogProb: _grpc.UnaryUnaryMultiCallable[_sampler_service_pb2.EvaluateLogProbRequest, _sampler_service_pb2.EvaluateLogProbResponse]
+    """Log density of a model of data, by its probability flow. Not for models of levels, which have none."""
+    EstimateLikelihood: _grpc.UnaryUnaryMultiCallable[_sampler_service_pb2.EstimateLikelihoodRequest, _sampler_service_pb2.EstimateLikelihoodResponse]
+    """Negative log likelihood of data under a model of data."""
 
 @_typing.type_check_only
 class SamplingServiceAsyncStub(SamplingServiceStub):
@@ -117,7 +121,11 @@ class SamplingServiceAsyncStub(SamplingServiceStub):
     DrawSamples: _aio.UnaryStreamMultiCallable[_sampler_service_pb2.DrawSamplesRequest, _sampler_service_pb2.DrawSamplesResponse]  # type: ignore[assignment]
     """Draw i is a pure function of (sampler, seed, i)."""
     EstimateEvidence: _aio.UnaryUnaryMultiCallable[_sampler_service_pb2.EstimateEvidenceRequest, _sampler_service_pb2.EstimateEvidenceResponse]  # type: ignore[assignment]
-    """A report on fresh noise."""
+    """A report on fresh noise. Not for models of data."""
+    EvaluateLogProb: _aio.UnaryUnaryMultiCallable[_sampler_service_pb2.EvaluateLogProbRequest, _sampler_service_pb2.EvaluateLogProbResponse]  # type: ignore[assignment]
+    """Log density of a model of data, by its probability flow. Not for models of levels, which have none."""
+    EstimateLikelihood: _aio.UnaryUnaryMultiCallable[_sampler_service_pb2.EstimateLikelihoodRequest, _sampler_service_pb2.EstimateLikelihoodResponse]  # type: ignore[assignment]
+    """Negative log likelihood of data under a model of data."""
 
 class SamplingServiceServicer(metaclass=_abc_1.ABCMeta):
     """What a trained sampler gives."""
@@ -136,6 +144,22 @@ class SamplingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sampler_service_pb2.EstimateEvidenceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sampler_service_pb2.EstimateEvidenceResponse, _abc.Awaitable[_sampler_service_pb2.EstimateEvidenceResponse]]:
-        """A report on fresh noise."""
+        """A report on fresh noise. Not for models of data."""
+
+    @_abc_1.abstractmethod
+    def EvaluateLogProb(
+        self,
+        request: _sampler_service_pb2.EvaluateLogProbRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sampler_service_pb2.EvaluateLogProbResponse, _abc.Awaitable[_sampler_service_pb2.EvaluateLogProbResponse]]:
+        """Log density of a model of data, by its probability flow. Not for models of levels, which have none."""
+
+    @_abc_1.abstractmethod
+    def EstimateLikelihood(
+        self,
+        request: _sampler_service_pb2.EstimateLikelihoodRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sampler_service_pb2.EstimateLikelihoodResponse, _abc.Awaitable[_sampler_service_pb2.EstimateLikelihoodResponse]]:
+        """Negative log likelihood of data under a model of data."""
 
 def add_SamplingServiceServicer_to_server(servicer: SamplingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from gephyra.protos import denoising_pb2 as _denoising_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -428,6 +429,142 @@ class TrainingConfig(_message.Message):
 Global___TrainingConfig: _TypeAlias = TrainingConfig  # noqa: Y015
 
 @_typing.final
+class DenoisingConfig(_message.Message):
+    """How to train a model of data. Absent fields mean the default; the job returned carries the values used."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREDICTION_FIELD_NUMBER: _builtins.int
+    WEIGHTING_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    LEVELS_FIELD_NUMBER: _builtins.int
+    HEAD_FIELD_NUMBER: _builtins.int
+    TIME_STEPS_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    ITERATIONS_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    BLOCKS_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    LEARNING_RATE_FIELD_NUMBER: _builtins.int
+    EMA_FIELD_NUMBER: _builtins.int
+    VALIDATION_FIELD_NUMBER: _builtins.int
+    SOLVER_FIELD_NUMBER: _builtins.int
+    SOLVER_STEPS_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
+    prediction: _denoising_pb2.Prediction.ValueType
+    weighting: _denoising_pb2.Weighting.ValueType
+    schedule: _denoising_pb2.NoiseSchedule.ValueType
+    levels: _denoising_pb2.NoiseLevels.ValueType
+    head: _denoising_pb2.Head.ValueType
+    time_steps: _builtins.int
+    """Steps of discrete time; absent: continuous."""
+    high: _builtins.float
+    """Highest lambda of the model; absent: from the finest direction of the data."""
+    iterations: _builtins.int
+    """Optimiser steps."""
+    seconds: _builtins.float
+    """Wall seconds in the worker."""
+    seed: _builtins.int
+    batch_size: _builtins.int
+    """Rows a step."""
+    width: _builtins.int
+    """Hidden width and residual blocks of the network; of a U-Net channels of the finest resolution, and resolutions."""
+    blocks: _builtins.int
+    learning_rate: _builtins.float
+    ema: _builtins.float
+    """Decay a step of the averaged parameters that the sampler keeps; 0: the last ones."""
+    validation: _builtins.float
+    """Share of the rows that only choose the stopping point."""
+    solver: _denoising_pb2.Solver.ValueType
+    """How draws are made unless a request says otherwise."""
+    solver_steps: _builtins.int
+    device: Global___Device.ValueType
+    precision: Global___Precision.ValueType
+    @_builtins.property
+    def image(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Channels, height and width where rows are images, for which there is a U-Net; empty: rows are vectors."""
+
+    def __init__(
+        self,
+        *,
+        prediction: _denoising_pb2.Prediction.ValueType = ...,
+        weighting: _denoising_pb2.Weighting.ValueType = ...,
+        schedule: _denoising_pb2.NoiseSchedule.ValueType = ...,
+        levels: _denoising_pb2.NoiseLevels.ValueType = ...,
+        head: _denoising_pb2.Head.ValueType = ...,
+        time_steps: _builtins.int | None = ...,
+        high: _builtins.float | None = ...,
+        iterations: _builtins.int = ...,
+        seconds: _builtins.float = ...,
+        seed: _builtins.int | None = ...,
+        batch_size: _builtins.int | None = ...,
+        width: _builtins.int | None = ...,
+        blocks: _builtins.int | None = ...,
+        image: _abc.Iterable[_builtins.int] | None = ...,
+        learning_rate: _builtins.float | None = ...,
+        ema: _builtins.float | None = ...,
+        validation: _builtins.float | None = ...,
+        solver: _denoising_pb2.Solver.ValueType = ...,
+        solver_steps: _builtins.int | None = ...,
+        device: Global___Device.ValueType = ...,
+        precision: Global___Precision.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_blocks", b"_blocks", "_ema", b"_ema", "_high", b"_high", "_learning_rate", b"_learning_rate", "_seed", b"_seed", "_solver_steps", b"_solver_steps", "_time_steps", b"_time_steps", "_validation", b"_validation", "_width", b"_width", "batch_size", b"batch_size", "blocks", b"blocks", "budget", b"budget", "ema", b"ema", "high", b"high", "iterations", b"iterations", "learning_rate", b"learning_rate", "seconds", b"seconds", "seed", b"seed", "solver_steps", b"solver_steps", "time_steps", b"time_steps", "validation", b"validation", "width", b"width"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_blocks", b"_blocks", "_ema", b"_ema", "_high", b"_high", "_learning_rate", b"_learning_rate", "_seed", b"_seed", "_solver_steps", b"_solver_steps", "_time_steps", b"_time_steps", "_validation", b"_validation", "_width", b"_width", "batch_size", b"batch_size", "blocks", b"blocks", "budget", b"budget", "device", b"device", "ema", b"ema", "head", b"head", "high", b"high", "image", b"image", "iterations", b"iterations", "learning_rate", b"learning_rate", "levels", b"levels", "precision", b"precision", "prediction", b"prediction", "schedule", b"schedule", "seconds", b"seconds", "seed", b"seed", "solver", b"solver", "solver_steps", b"solver_steps", "time_steps", b"time_steps", "validation", b"validation", "weighting", b"weighting", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
+    _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
+    _WhichOneofReturnType__blocks: _TypeAlias = _typing.Literal["blocks"]  # noqa: Y015
+    _WhichOneofArgType__blocks: _TypeAlias = _typing.Literal["_blocks", b"_blocks"]  # noqa: Y015
+    _WhichOneofReturnType__ema: _TypeAlias = _typing.Literal["ema"]  # noqa: Y015
+    _WhichOneofArgType__ema: _TypeAlias = _typing.Literal["_ema", b"_ema"]  # noqa: Y015
+    _WhichOneofReturnType__high: _TypeAlias = _typing.Literal["high"]  # noqa: Y015
+    _WhichOneofArgType__high: _TypeAlias = _typing.Literal["_high", b"_high"]  # noqa: Y015
+    _WhichOneofReturnType__learning_rate: _TypeAlias = _typing.Literal["learning_rate"]  # noqa: Y015
+    _WhichOneofArgType__learning_rate: _TypeAlias = _typing.Literal["_learning_rate", b"_learning_rate"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__solver_steps: _TypeAlias = _typing.Literal["solver_steps"]  # noqa: Y015
+    _WhichOneofArgType__solver_steps: _TypeAlias = _typing.Literal["_solver_steps", b"_solver_steps"]  # noqa: Y015
+    _WhichOneofReturnType__time_steps: _TypeAlias = _typing.Literal["time_steps"]  # noqa: Y015
+    _WhichOneofArgType__time_steps: _TypeAlias = _typing.Literal["_time_steps", b"_time_steps"]  # noqa: Y015
+    _WhichOneofReturnType__validation: _TypeAlias = _typing.Literal["validation"]  # noqa: Y015
+    _WhichOneofArgType__validation: _TypeAlias = _typing.Literal["_validation", b"_validation"]  # noqa: Y015
+    _WhichOneofReturnType__width: _TypeAlias = _typing.Literal["width"]  # noqa: Y015
+    _WhichOneofArgType__width: _TypeAlias = _typing.Literal["_width", b"_width"]  # noqa: Y015
+    _WhichOneofReturnType_budget: _TypeAlias = _typing.Literal["iterations", "seconds"]  # noqa: Y015
+    _WhichOneofArgType_budget: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__batch_size) -> _WhichOneofReturnType__batch_size | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__blocks) -> _WhichOneofReturnType__blocks | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ema) -> _WhichOneofReturnType__ema | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__high) -> _WhichOneofReturnType__high | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__learning_rate) -> _WhichOneofReturnType__learning_rate | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__solver_steps) -> _WhichOneofReturnType__solver_steps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__time_steps) -> _WhichOneofReturnType__time_steps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__validation) -> _WhichOneofReturnType__validation | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__width) -> _WhichOneofReturnType__width | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_budget) -> _WhichOneofReturnType_budget | None: ...
+
+Global___DenoisingConfig: _TypeAlias = DenoisingConfig  # noqa: Y015
+
+@_typing.final
 class TrainingJob(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -443,6 +580,8 @@ class TrainingJob(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    DATASET_FIELD_NUMBER: _builtins.int
+    DENOISING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`trainingJobs/{training_job}`."""
     uid: _builtins.str
@@ -452,6 +591,8 @@ class TrainingJob(_message.Message):
     """Attempt in progress or last made, from 1."""
     sampler: _builtins.str
     """`samplers/{sampler}` once SUCCEEDED."""
+    dataset: _builtins.str
+    """`datasets/{dataset}` and how it is modelled, in place of target and config."""
     @_builtins.property
     def config(self) -> Global___TrainingConfig: ...
     @_builtins.property
@@ -466,6 +607,8 @@ class TrainingJob(_message.Message):
     def start_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def denoising(self) -> Global___DenoisingConfig: ...
     def __init__(
         self,
         *,
@@ -481,10 +624,12 @@ class TrainingJob(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        dataset: _builtins.str = ...,
+        denoising: Global___DenoisingConfig | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "metrics", b"metrics", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "create_time", b"create_time", "denoising", b"denoising", "end_time", b"end_time", "error", b"error", "metrics", b"metrics", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "config", b"config", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "metrics", b"metrics", "name", b"name", "sampler", b"sampler", "start_time", b"start_time", "state", b"state", "target", b"target", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "config", b"config", "create_time", b"create_time", "dataset", b"dataset", "denoising", b"denoising", "end_time", b"end_time", "error", b"error", "metrics", b"metrics", "name", b"name", "sampler", b"sampler", "start_time", b"start_time", "state", b"state", "target", b"target", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -507,6 +652,8 @@ class TrainingMetrics(_message.Message):
     STEPS_PER_SECOND_FIELD_NUMBER: _builtins.int
     TARGET_EVALUATIONS_FIELD_NUMBER: _builtins.int
     NON_FINITE_PATHS_FIELD_NUMBER: _builtins.int
+    VALIDATION_FIELD_NUMBER: _builtins.int
+    BINS_FIELD_NUMBER: _builtins.int
     stage: _builtins.str
     """"precondition", "train" or "evaluate"."""
     step: _builtins.int
@@ -514,6 +661,7 @@ class TrainingMetrics(_message.Message):
     """Seconds spent of the budget, and the share of the budget that is done, in [0, 1]."""
     fraction: _builtins.float
     loss: _builtins.float
+    """Of a model of data: of recent steps, as a fraction of the loss of a Gaussian with the data's moments."""
     elbo: _builtins.float
     """Estimates from the paths of recent steps; rough, for watching only."""
     log_z: _builtins.float
@@ -521,6 +669,12 @@ class TrainingMetrics(_message.Message):
     steps_per_second: _builtins.float
     target_evaluations: _builtins.int
     non_finite_paths: _builtins.int
+    validation: _builtins.float
+    """Of a model of data, which has no estimates: the loss of the averaged parameters on rows held out, as a fraction of
+    the Gaussian's (NaN before it was measured), and the loss of recent steps by noise level.
+    """
+    @_builtins.property
+    def bins(self) -> _containers.RepeatedCompositeFieldContainer[_denoising_pb2.LevelBin]: ...
     def __init__(
         self,
         *,
@@ -535,12 +689,16 @@ class TrainingMetrics(_message.Message):
         steps_per_second: _builtins.float = ...,
         target_evaluations: _builtins.int = ...,
         non_finite_paths: _builtins.int = ...,
+        validation: _builtins.float | None = ...,
+        bins: _abc.Iterable[_denoising_pb2.LevelBin] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_validation", b"_validation", "validation", b"validation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["elbo", b"elbo", "ess_fraction", b"ess_fraction", "fraction", b"fraction", "log_z", b"log_z", "loss", b"loss", "non_finite_paths", b"non_finite_paths", "seconds", b"seconds", "stage", b"stage", "step", b"step", "steps_per_second", b"steps_per_second", "target_evaluations", b"target_evaluations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_validation", b"_validation", "bins", b"bins", "elbo", b"elbo", "ess_fraction", b"ess_fraction", "fraction", b"fraction", "log_z", b"log_z", "loss", b"loss", "non_finite_paths", b"non_finite_paths", "seconds", b"seconds", "stage", b"stage", "step", b"step", "steps_per_second", b"steps_per_second", "target_evaluations", b"target_evaluations", "validation", b"validation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__validation: _TypeAlias = _typing.Literal["validation"]  # noqa: Y015
+    _WhichOneofArgType__validation: _TypeAlias = _typing.Literal["_validation", b"_validation"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__validation) -> _WhichOneofReturnType__validation | None: ...
 
 Global___TrainingMetrics: _TypeAlias = TrainingMetrics  # noqa: Y015
 
@@ -632,21 +790,29 @@ class CreateTrainingJobRequest(_message.Message):
     TARGET_FIELD_NUMBER: _builtins.int
     CONFIG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    DATASET_FIELD_NUMBER: _builtins.int
+    DENOISING_FIELD_NUMBER: _builtins.int
     target: _builtins.str
     """`targets/{target}`, state READY."""
     request_id: _builtins.str
+    dataset: _builtins.str
+    """`datasets/{dataset}` and how to model it; target and config are then left out."""
     @_builtins.property
     def config(self) -> Global___TrainingConfig: ...
+    @_builtins.property
+    def denoising(self) -> Global___DenoisingConfig: ...
     def __init__(
         self,
         *,
         target: _builtins.str = ...,
         config: Global___TrainingConfig | None = ...,
         request_id: _builtins.str = ...,
+        dataset: _builtins.str = ...,
+        denoising: Global___DenoisingConfig | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "denoising", b"denoising"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "request_id", b"request_id", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "dataset", b"dataset", "denoising", b"denoising", "request_id", b"request_id", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

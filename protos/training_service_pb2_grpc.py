@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class TrainingServiceStub(object):
-    """Long work: trains a sampler on a target.
+    """Long work: trains a sampler on a target, or a model of a data set.
     """
 
     def __init__(self, channel):
@@ -63,7 +63,7 @@ class TrainingServiceStub(object):
 
 
 class TrainingServiceServicer(object):
-    """Long work: trains a sampler on a target.
+    """Long work: trains a sampler on a target, or a model of a data set.
     """
 
     def CreateTrainingJob(self, request, context):
@@ -134,7 +134,7 @@ def add_TrainingServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TrainingService(object):
-    """Long work: trains a sampler on a target.
+    """Long work: trains a sampler on a target, or a model of a data set.
     """
 
     @staticmethod

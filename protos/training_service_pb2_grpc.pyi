@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TrainingServiceStub:
-    """Long work: trains a sampler on a target."""
+    """Long work: trains a sampler on a target, or a model of a data set."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -42,7 +42,7 @@ class TrainingServiceStub:
 
 @_typing.type_check_only
 class TrainingServiceAsyncStub(TrainingServiceStub):
-    """Long work: trains a sampler on a target."""
+    """Long work: trains a sampler on a target, or a model of a data set."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateTrainingJob: _aio.UnaryUnaryMultiCallable[_training_service_pb2.CreateTrainingJobRequest, _training_service_pb2.TrainingJob]  # type: ignore[assignment]
@@ -53,7 +53,7 @@ class TrainingServiceAsyncStub(TrainingServiceStub):
     """Ordered, unique, gap-free, resumable events. Ends with OK after the event of a terminal state."""
 
 class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Long work: trains a sampler on a target."""
+    """Long work: trains a sampler on a target, or a model of a data set."""
 
     @_abc_1.abstractmethod
     def CreateTrainingJob(

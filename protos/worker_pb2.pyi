@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from gephyra.protos import denoising_pb2 as _denoising_pb2
 from gephyra.protos import program_pb2 as _program_pb2
 from gephyra.protos import report_pb2 as _report_pb2
 from gephyra.protos import sampler_service_pb2 as _sampler_service_pb2
@@ -220,6 +221,158 @@ class WorkerCommand(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class Table(_message.Message):
+        """The content of a data set."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        PATH_FIELD_NUMBER: _builtins.int
+        ROWS_FIELD_NUMBER: _builtins.int
+        COLUMNS_FIELD_NUMBER: _builtins.int
+        DTYPE_FIELD_NUMBER: _builtins.int
+        path: _builtins.str
+        """Its name is the SHA-256 of the values."""
+        rows: _builtins.int
+        dtype: _tensor_pb2.DType.ValueType
+        @_builtins.property
+        def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+        def __init__(
+            self,
+            *,
+            path: _builtins.str = ...,
+            rows: _builtins.int = ...,
+            columns: _abc.Iterable[_builtins.str] | None = ...,
+            dtype: _tensor_pb2.DType.ValueType = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "dtype", b"dtype", "path", b"path", "rows", b"rows"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Fit(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        TABLE_FIELD_NUMBER: _builtins.int
+        CONFIG_FIELD_NUMBER: _builtins.int
+        CHECKPOINT_FOLDER_FIELD_NUMBER: _builtins.int
+        SAMPLER_PATH_FIELD_NUMBER: _builtins.int
+        checkpoint_folder: _builtins.str
+        """Folder for checkpoints; the newest valid one in it is resumed."""
+        sampler_path: _builtins.str
+        """Where to put the finished model."""
+        @_builtins.property
+        def table(self) -> Global___WorkerCommand.Table: ...
+        @_builtins.property
+        def config(self) -> _training_service_pb2.DenoisingConfig: ...
+        def __init__(
+            self,
+            *,
+            table: Global___WorkerCommand.Table | None = ...,
+            config: _training_service_pb2.DenoisingConfig | None = ...,
+            checkpoint_folder: _builtins.str = ...,
+            sampler_path: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "table", b"table"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_folder", b"checkpoint_folder", "config", b"config", "sampler_path", b"sampler_path", "table", b"table"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Generate(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SAMPLER_PATH_FIELD_NUMBER: _builtins.int
+        COUNT_FIELD_NUMBER: _builtins.int
+        SEED_FIELD_NUMBER: _builtins.int
+        START_INDEX_FIELD_NUMBER: _builtins.int
+        TURN_BYTES_FIELD_NUMBER: _builtins.int
+        SOLVER_FIELD_NUMBER: _builtins.int
+        SOLVER_STEPS_FIELD_NUMBER: _builtins.int
+        sampler_path: _builtins.str
+        count: _builtins.int
+        seed: _builtins.int
+        start_index: _builtins.int
+        turn_bytes: _builtins.int
+        """As in Draw."""
+        solver: _denoising_pb2.Solver.ValueType
+        solver_steps: _builtins.int
+        def __init__(
+            self,
+            *,
+            sampler_path: _builtins.str = ...,
+            count: _builtins.int = ...,
+            seed: _builtins.int = ...,
+            start_index: _builtins.int = ...,
+            turn_bytes: _builtins.int = ...,
+            solver: _denoising_pb2.Solver.ValueType = ...,
+            solver_steps: _builtins.int | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["_solver_steps", b"_solver_steps", "solver_steps", b"solver_steps"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["_solver_steps", b"_solver_steps", "count", b"count", "sampler_path", b"sampler_path", "seed", b"seed", "solver", b"solver", "solver_steps", b"solver_steps", "start_index", b"start_index", "turn_bytes", b"turn_bytes"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType__solver_steps: _TypeAlias = _typing.Literal["solver_steps"]  # noqa: Y015
+        _WhichOneofArgType__solver_steps: _TypeAlias = _typing.Literal["_solver_steps", b"_solver_steps"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType__solver_steps) -> _WhichOneofReturnType__solver_steps | None: ...
+
+    @_typing.final
+    class LogProb(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SAMPLER_PATH_FIELD_NUMBER: _builtins.int
+        X_FIELD_NUMBER: _builtins.int
+        sampler_path: _builtins.str
+        @_builtins.property
+        def x(self) -> _tensor_pb2.Tensor: ...
+        def __init__(
+            self,
+            *,
+            sampler_path: _builtins.str = ...,
+            x: _tensor_pb2.Tensor | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["x", b"x"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["sampler_path", b"sampler_path", "x", b"x"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Judge(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SAMPLER_PATH_FIELD_NUMBER: _builtins.int
+        X_FIELD_NUMBER: _builtins.int
+        TABLE_FIELD_NUMBER: _builtins.int
+        SEED_FIELD_NUMBER: _builtins.int
+        DRAWS_FIELD_NUMBER: _builtins.int
+        sampler_path: _builtins.str
+        seed: _builtins.int
+        draws: _builtins.int
+        @_builtins.property
+        def x(self) -> _tensor_pb2.Tensor: ...
+        @_builtins.property
+        def table(self) -> Global___WorkerCommand.Table: ...
+        def __init__(
+            self,
+            *,
+            sampler_path: _builtins.str = ...,
+            x: _tensor_pb2.Tensor | None = ...,
+            table: Global___WorkerCommand.Table | None = ...,
+            seed: _builtins.int = ...,
+            draws: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "table", b"table", "x", b"x"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "draws", b"draws", "sampler_path", b"sampler_path", "seed", b"seed", "table", b"table", "x", b"x"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["x", "table"]  # noqa: Y015
+        _WhichOneofArgType_data: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType_data) -> _WhichOneofReturnType_data | None: ...
+
     ID_FIELD_NUMBER: _builtins.int
     TRAIN_FIELD_NUMBER: _builtins.int
     CHECK_FIELD_NUMBER: _builtins.int
@@ -228,6 +381,10 @@ class WorkerCommand(_message.Message):
     ESTIMATE_FIELD_NUMBER: _builtins.int
     STOP_FIELD_NUMBER: _builtins.int
     EXAMINE_FIELD_NUMBER: _builtins.int
+    FIT_FIELD_NUMBER: _builtins.int
+    GENERATE_FIELD_NUMBER: _builtins.int
+    LOG_PROB_FIELD_NUMBER: _builtins.int
+    JUDGE_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Echoed in every answer."""
     @_builtins.property
@@ -246,6 +403,16 @@ class WorkerCommand(_message.Message):
 
     @_builtins.property
     def examine(self) -> Global___WorkerCommand.Examine: ...
+    @_builtins.property
+    def fit(self) -> Global___WorkerCommand.Fit:
+        """Of models of data."""
+
+    @_builtins.property
+    def generate(self) -> Global___WorkerCommand.Generate: ...
+    @_builtins.property
+    def log_prob(self) -> Global___WorkerCommand.LogProb: ...
+    @_builtins.property
+    def judge(self) -> Global___WorkerCommand.Judge: ...
     def __init__(
         self,
         *,
@@ -257,12 +424,16 @@ class WorkerCommand(_message.Message):
         estimate: Global___WorkerCommand.Estimate | None = ...,
         stop: Global___WorkerCommand.Stop | None = ...,
         examine: Global___WorkerCommand.Examine | None = ...,
+        fit: Global___WorkerCommand.Fit | None = ...,
+        generate: Global___WorkerCommand.Generate | None = ...,
+        log_prob: Global___WorkerCommand.LogProb | None = ...,
+        judge: Global___WorkerCommand.Judge | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "command", b"command", "draw", b"draw", "estimate", b"estimate", "evaluate", b"evaluate", "examine", b"examine", "stop", b"stop", "train", b"train"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "command", b"command", "draw", b"draw", "estimate", b"estimate", "evaluate", b"evaluate", "examine", b"examine", "fit", b"fit", "generate", b"generate", "judge", b"judge", "log_prob", b"log_prob", "stop", b"stop", "train", b"train"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "command", b"command", "draw", b"draw", "estimate", b"estimate", "evaluate", b"evaluate", "examine", b"examine", "id", b"id", "stop", b"stop", "train", b"train"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "command", b"command", "draw", b"draw", "estimate", b"estimate", "evaluate", b"evaluate", "examine", b"examine", "fit", b"fit", "generate", b"generate", "id", b"id", "judge", b"judge", "log_prob", b"log_prob", "stop", b"stop", "train", b"train"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["train", "check", "evaluate", "draw", "estimate", "stop", "examine"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["train", "check", "evaluate", "draw", "estimate", "stop", "examine", "fit", "generate", "log_prob", "judge"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -296,21 +467,27 @@ class WorkerEvent(_message.Message):
         SAMPLER_PATH_FIELD_NUMBER: _builtins.int
         REPORT_FIELD_NUMBER: _builtins.int
         CONFIG_FIELD_NUMBER: _builtins.int
+        DENOISING_REPORT_FIELD_NUMBER: _builtins.int
         sampler_path: _builtins.str
         @_builtins.property
         def report(self) -> _report_pb2.EvidenceReport: ...
         @_builtins.property
         def config(self) -> _training_service_pb2.TrainingConfig: ...
+        @_builtins.property
+        def denoising_report(self) -> _denoising_pb2.DenoisingReport:
+            """Of a model of data, in place of report and config."""
+
         def __init__(
             self,
             *,
             sampler_path: _builtins.str = ...,
             report: _report_pb2.EvidenceReport | None = ...,
             config: _training_service_pb2.TrainingConfig | None = ...,
+            denoising_report: _denoising_pb2.DenoisingReport | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "report", b"report"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "denoising_report", b"denoising_report", "report", b"report"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "report", b"report", "sampler_path", b"sampler_path"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "denoising_report", b"denoising_report", "report", b"report", "sampler_path", b"sampler_path"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -416,6 +593,8 @@ class WorkerEvent(_message.Message):
     REPORT_FIELD_NUMBER: _builtins.int
     EXAMINED_FIELD_NUMBER: _builtins.int
     LOG_FIELD_NUMBER: _builtins.int
+    LOG_PROB_FIELD_NUMBER: _builtins.int
+    LIKELIHOOD_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     log: _builtins.str
     @_builtins.property
@@ -442,6 +621,10 @@ class WorkerEvent(_message.Message):
     def report(self) -> _report_pb2.EvidenceReport: ...
     @_builtins.property
     def examined(self) -> _target_service_pb2.CheckTargetResponse: ...
+    @_builtins.property
+    def log_prob(self) -> _sampler_service_pb2.EvaluateLogProbResponse: ...
+    @_builtins.property
+    def likelihood(self) -> _sampler_service_pb2.EstimateLikelihoodResponse: ...
     def __init__(
         self,
         *,
@@ -459,12 +642,14 @@ class WorkerEvent(_message.Message):
         report: _report_pb2.EvidenceReport | None = ...,
         examined: _target_service_pb2.CheckTargetResponse | None = ...,
         log: _builtins.str = ...,
+        log_prob: _sampler_service_pb2.EvaluateLogProbResponse | None = ...,
+        likelihood: _sampler_service_pb2.EstimateLikelihoodResponse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "checked", b"checked", "checkpoint", b"checkpoint", "done", b"done", "evaluated", b"evaluated", "event", b"event", "examined", b"examined", "failed", b"failed", "log", b"log", "metrics", b"metrics", "ready", b"ready", "report", b"report", "stopped", b"stopped", "trained", b"trained"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "checked", b"checked", "checkpoint", b"checkpoint", "done", b"done", "evaluated", b"evaluated", "event", b"event", "examined", b"examined", "failed", b"failed", "likelihood", b"likelihood", "log", b"log", "log_prob", b"log_prob", "metrics", b"metrics", "ready", b"ready", "report", b"report", "stopped", b"stopped", "trained", b"trained"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "checked", b"checked", "checkpoint", b"checkpoint", "done", b"done", "evaluated", b"evaluated", "event", b"event", "examined", b"examined", "failed", b"failed", "id", b"id", "log", b"log", "metrics", b"metrics", "ready", b"ready", "report", b"report", "stopped", b"stopped", "trained", b"trained"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "checked", b"checked", "checkpoint", b"checkpoint", "done", b"done", "evaluated", b"evaluated", "event", b"event", "examined", b"examined", "failed", b"failed", "id", b"id", "likelihood", b"likelihood", "log", b"log", "log_prob", b"log_prob", "metrics", b"metrics", "ready", b"ready", "report", b"report", "stopped", b"stopped", "trained", b"trained"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["ready", "metrics", "checkpoint", "trained", "stopped", "failed", "checked", "evaluated", "block", "done", "report", "examined", "log"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["ready", "metrics", "checkpoint", "trained", "stopped", "failed", "checked", "evaluated", "block", "done", "report", "examined", "log", "log_prob", "likelihood"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 

@@ -12,17 +12,19 @@ from pathlib import Path
 from google.rpc import code_pb2
 
 from gephyra.protos import worker_pb2
-from gephyra.samplers.report import Metrics
+from gephyra.samplers.denoising.settings import DenoisingSettings
 
 from . import convert, jobs
 from .config import TENANT
 from .core import Core
+from .dataset_service import find_dataset
+from .denoising import from_denoising_report, to_denoising, to_table
 from .errors import Failure, Reason, status_failure
 from .process import WorkerProcess, training_environment
 from .reports import from_report
 from .settings import to_config
 from .store import jobs as job_store
-from .store.records import JobRecord, JobState
+from .store.records import AnyMetrics, JobRecord, JobState
 
 __all__ = ["Attempt", "Stop"]
 
@@ -50,7 +52,7 @@ class Attempt:
         self._stopping: asyncio.Task[None] | None = None
         self._worker: WorkerProcess | None = None
         self._ready = False
-        self._metrics: Metrics | None = None
+        self._metrics: AnyMetrics | None = None
         self._metrics_time = 0
         self._stage = ""
         self._handlers: Mapping[str, Callable[[_Event], Awaitable[bool]]] = {
@@ -72,7 +74,7 @@ class Attempt:
         worker = await WorkerProcess.start(self._core.artefacts.folder, log, self._threads, environment)
         self._worker = worker
         try:
-            await worker.send(self._command(checkpoints))
+            await worker.send(await self._command(checkpoints))
             if self._stop is not None:
                 self._begin_stopping()
             if not await self._follow(worker):
@@ -111,7 +113,17 @@ class Attempt:
         await asyncio.sleep(timings.cancel_terminate)
         worker.kill()
 
-    def _command(self, checkpoints: Path) -> worker_pb2.WorkerCommand:
+    async def _command(self, checkpoints: Path) -> worker_pb2.WorkerCommand:
+        if isinstance(self.job.settings, DenoisingSettings):
+            # It is there: nobody can delete a data set that an unfinished job needs.
+            dataset = await self._core.store.read(find_dataset, self.job.dataset)
+            fit = worker_pb2.WorkerCommand.Fit(
+                table=to_table(dataset, self._core.datasets.path(dataset.content)),
+                config=to_denoising(self.job.settings),
+                checkpoint_folder=str(checkpoints),
+                sampler_path=str(self._sampler_path()),
+            )
+            return worker_pb2.WorkerCommand(id=1, fit=fit)
         train = worker_pb2.WorkerCommand.Train(
             target_path=str(self._core.artefacts.path(self.job.target_digest)),
             config=to_config(self.job.settings),
@@ -158,7 +170,9 @@ class Attempt:
     async def _on_trained(self, event: _Event) -> bool:
         await self._flush_metrics()
         digest = await asyncio.to_thread(self._core.artefacts.put_file, self._sampler_path())
-        sampler, report = f"sampler-{secrets.token_hex(6)}", from_report(event.trained.report)
+        sampler, trained = f"sampler-{secrets.token_hex(6)}", event.trained
+        of_data = trained.HasField("denoising_report")
+        report = from_denoising_report(trained.denoising_report) if of_data else from_report(trained.report)
         if not await self._core.store.write(
             jobs.succeed, self.job, sampler, str(uuid.uuid4()), digest, report, self._core.clock()
         ):
@@ -219,7 +233,7 @@ class Attempt:
             self._stage, self._metrics_time = metrics.stage, self._core.clock()
             await self._record(convert.metrics_event(metrics, self.job.attempt, self._metrics_time), metrics)
 
-    async def _record(self, event: bytes, metrics: Metrics | None = None) -> None:
+    async def _record(self, event: bytes, metrics: AnyMetrics | None = None) -> None:
         await self._core.store.write(job_store.record, TENANT, self.job.name, self.job.attempt, event, metrics)
         self._publish()
 

@@ -1,19 +1,33 @@
 """Wire <-> domain records. Nothing else builds or takes apart resources and events."""
 
 from dataclasses import asdict
+from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gephyra.protos import dataset_service_pb2, program_pb2, sampler_service_pb2, target_service_pb2
 from gephyra.protos import training_service_pb2 as training_pb2
+from gephyra.samplers.denoising.report import DenoisingMetrics, DenoisingReport
+from gephyra.samplers.denoising.settings import DenoisingSettings
 from gephyra.samplers.report import Metrics
 from gephyra.targets.program import Site
 
 from . import names
+from .denoising import from_denoising_metrics, to_denoising, to_denoising_metrics, to_denoising_report
 from .errors import failure_status
 from .reports import to_report
 from .settings import to_config
-from .store.records import DatasetRecord, JobRecord, JobState, SamplerRecord, StoredEvent, TargetRecord, TargetState
+from .store.records import (
+    AnyMetrics,
+    AnySettings,
+    DatasetRecord,
+    JobRecord,
+    JobState,
+    SamplerRecord,
+    StoredEvent,
+    TargetRecord,
+    TargetState,
+)  # fmt: skip
 from .tensors import array_bytes, dtype_name, dtype_number
 
 __all__ = [
@@ -52,9 +66,8 @@ def to_target(record: TargetRecord) -> target_service_pb2.Target:
 def to_job(record: JobRecord) -> training_pb2.TrainingJob:
     """The resource of a training job."""
     job = training_pb2.TrainingJob(
-        name=f"{names.JOBS}/{record.name}", uid=record.uid, target=f"{names.TARGETS}/{record.target}",
-        config=to_config(record.settings), state=_JOB_STATES[record.state], attempt=record.attempt,
-        create_time=_time(record.create_time),
+        name=f"{names.JOBS}/{record.name}", uid=record.uid, state=_JOB_STATES[record.state], attempt=record.attempt,
+        create_time=_time(record.create_time), **_subject(record.target, record.dataset, record.settings),
     )  # fmt: skip
     if record.error is not None:
         job.error.CopyFrom(failure_status(record.error))
@@ -73,12 +86,17 @@ def to_job(record: JobRecord) -> training_pb2.TrainingJob:
 
 def to_sampler(record: SamplerRecord) -> sampler_service_pb2.Sampler:
     """The resource of a sampler."""
-    return sampler_service_pb2.Sampler(
-        name=f"{names.SAMPLERS}/{record.name}", uid=record.uid, target=f"{names.TARGETS}/{record.target}",
-        training_job=f"{names.JOBS}/{record.job}" if record.job else "", config=to_config(record.settings),
-        report=to_report(record.report), dim=record.dim, sites=[to_site(site) for site in record.sites],
-        digest=record.digest, create_time=_time(record.create_time),
+    sampler = sampler_service_pb2.Sampler(
+        name=f"{names.SAMPLERS}/{record.name}", uid=record.uid,
+        training_job=f"{names.JOBS}/{record.job}" if record.job else "", dim=record.dim,
+        sites=[to_site(site) for site in record.sites], digest=record.digest, create_time=_time(record.create_time),
+        **_subject(record.target, record.dataset, record.settings),
     )  # fmt: skip
+    if isinstance(record.report, DenoisingReport):
+        sampler.denoising_report.CopyFrom(to_denoising_report(record.report))
+    else:
+        sampler.report.CopyFrom(to_report(record.report))
+    return sampler
 
 
 def to_dataset(record: DatasetRecord) -> dataset_service_pb2.Dataset:
@@ -105,8 +123,10 @@ def from_site(site: program_pb2.Site, field: str) -> Site:
     return Site(site.name, tuple(site.shape), dtype_name(site.dtype, f"{field}.dtype"), site.deterministic)
 
 
-def to_metrics(metrics: Metrics) -> training_pb2.TrainingMetrics:
+def to_metrics(metrics: AnyMetrics) -> training_pb2.TrainingMetrics:
     """The wire form of metrics."""
+    if isinstance(metrics, DenoisingMetrics):
+        return to_denoising_metrics(metrics)
     return training_pb2.TrainingMetrics(
         stage=metrics.stage, step=metrics.step, seconds=metrics.seconds, fraction=metrics.fraction, loss=metrics.loss,
         elbo=metrics.elbo, log_z=metrics.log_z, ess_fraction=metrics.ess_fraction,
@@ -115,8 +135,10 @@ def to_metrics(metrics: Metrics) -> training_pb2.TrainingMetrics:
     )  # fmt: skip
 
 
-def from_metrics(metrics: training_pb2.TrainingMetrics) -> Metrics:
-    """The record of metrics."""
+def from_metrics(metrics: training_pb2.TrainingMetrics) -> AnyMetrics:
+    """The record of metrics; only a model of data tells of rows held out."""
+    if metrics.HasField("validation"):
+        return from_denoising_metrics(metrics)
     return Metrics(
         stage=metrics.stage[:64], step=metrics.step, seconds=metrics.seconds, fraction=metrics.fraction,
         loss=metrics.loss, elbo=metrics.elbo, log_z=metrics.log_z, ess_fraction=metrics.ess_fraction,
@@ -137,7 +159,7 @@ def job_state_event(state: JobState, attempt: int, now: int) -> bytes:
     return training_pb2.TrainingEvent(attempt=attempt, time=_time(now), state=_JOB_STATES[state]).SerializeToString()
 
 
-def metrics_event(metrics: Metrics, attempt: int, now: int) -> bytes:
+def metrics_event(metrics: AnyMetrics, attempt: int, now: int) -> bytes:
     """The content of an event: metrics of a step."""
     return training_pb2.TrainingEvent(attempt=attempt, time=_time(now), metrics=to_metrics(metrics)).SerializeToString()
 
@@ -151,6 +173,13 @@ def checkpoint_event(step: int, attempt: int, now: int) -> bytes:
 def log_event(text: str, attempt: int, now: int) -> bytes:
     """The content of an event: a line for people, cut to its last 4096 characters."""
     return training_pb2.TrainingEvent(attempt=attempt, time=_time(now), log=text[-_MAX_LOG_CHARS:]).SerializeToString()
+
+
+def _subject(target: str, dataset: str, settings: AnySettings) -> dict[str, Any]:
+    """The fields of a job or a sampler that say what it is about, and how."""
+    if isinstance(settings, DenoisingSettings):
+        return {"dataset": f"{names.DATASETS}/{dataset}", "denoising": to_denoising(settings)}
+    return {"target": f"{names.TARGETS}/{target}", "config": to_config(settings)}
 
 
 def _time(microseconds: int) -> Timestamp:

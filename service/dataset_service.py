@@ -17,6 +17,7 @@ from .core import Core, request_digest
 from .errors import AlreadyExists, NotFound, Reason, bad_field
 from .ingest import Ingested, blob_name, check_request, ingest
 from .paging import page_size
+from .registration import refuse_if_needed
 from .store import blobs, datasets, idempotency
 from .store.records import DatasetRecord
 
@@ -143,7 +144,8 @@ def _add(
 
 
 def _remove(connection: Connection, name: str) -> str | None:
-    """Forget a data set; its content if nothing needs that any more. Raises NotFound."""
+    """Forget a data set; its content if nothing needs that any more. Raises NotFound, FailedPrecondition."""
     content = find_dataset(connection, name).content
+    refuse_if_needed(f"{names.DATASETS}/{name}", datasets.users(connection, TENANT, name))
     datasets.remove(connection, TENANT, name)
     return None if content in datasets.contents(connection) else content

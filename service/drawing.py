@@ -9,9 +9,11 @@ import hashlib
 import tempfile
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from gephyra.protos import sampler_service_pb2 as pb
 from gephyra.protos import tensor_pb2, worker_pb2
+from gephyra.samplers.denoising.settings import DenoisingSettings, SolverName
 from gephyra.samplers.draws import Draws
 from gephyra.targets.program import Site
 
@@ -19,17 +21,26 @@ from .config import Limits
 from .convert import to_site
 from .core import Core
 from .definitions import draw_bytes
+from .denoising import from_solver, to_solver
 from .errors import Internal, InvalidArgument, Reason, bad_field
 from .failures import raise_failed
 from .settings import from_how, to_how
 from .store.records import SamplerRecord
 from .tensors import array_bytes, dtype_number
 
-__all__ = ["Range", "check_range", "draws"]
+__all__ = ["Range", "Solving", "check_range", "draws"]
 
 # Log weights wait for the end of the stream, because the digest has them after all x.
 _MEMORY_FOR_WEIGHTS = 1 << 20
 _MAX_INDEX = 2**62
+_MOST_SOLVER_STEPS = 4096
+
+
+class Solving(NamedTuple):
+    """How draws of a model of data are made; None: as it was trained."""
+
+    solver: SolverName | None
+    steps: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +53,7 @@ class Range:
     rows: int
     """Draws a chunk."""
     omit_sites: bool
-    how: Draws
+    how: "Draws | Solving"
 
 
 def check_range(request: pb.DrawSamplesRequest, sampler: SamplerRecord, limits: Limits) -> Range:
@@ -57,10 +68,31 @@ def check_range(request: pb.DrawSamplesRequest, sampler: SamplerRecord, limits: 
         raise bad_field("start_index", f"expected 0 to 2^62, got {request.start_index}")
     if request.chunk_size < 0:
         raise bad_field("chunk_size", f"expected 0 or more draws, got {request.chunk_size}")
-    fitting = max(1, limits.max_chunk_bytes // draw_bytes(sampler.dim, sampler.sites, request.omit_sites))
+    # The sites of a model of data are columns of x.
+    omit_sites = request.omit_sites or bool(sampler.dataset)
+    fitting = max(1, limits.max_chunk_bytes // draw_bytes(sampler.dim, sampler.sites, omit_sites))
     rows = min(fitting, request.chunk_size or fitting)
-    how = from_how(request.how, sampler.settings.method)
-    return Range(request.start_index, request.count, request.seed, rows, request.omit_sites, how)
+    return Range(request.start_index, request.count, request.seed, rows, omit_sites, _how(request, sampler))
+
+
+def _how(request: pb.DrawSamplesRequest, sampler: SamplerRecord) -> Draws | Solving:
+    """How draws are made. Raises InvalidArgument for what this sampler cannot do."""
+    steps = request.solver_steps if request.HasField("solver_steps") else None
+    if isinstance(sampler.settings, DenoisingSettings):
+        for field, _ in request.how.ListFields():
+            raise InvalidArgument.at(
+                Reason.INCONSISTENT_SETTINGS, f"how.{field.name}",
+                "draws of a model of data have equal weights and no density of a target behind them: leave it out",
+            )  # fmt: skip
+        if steps is not None and not 1 <= steps <= _MOST_SOLVER_STEPS:
+            raise bad_field("solver_steps", f"expected 1 to {_MOST_SOLVER_STEPS} steps, got {steps}")
+        return Solving(from_solver(request.solver, "solver"), steps)
+    if request.solver or steps is not None:
+        raise InvalidArgument.at(
+            Reason.INCONSISTENT_SETTINGS, "solver" if request.solver else "solver_steps",
+            f"solvers are for models of data, this sampler's method is {sampler.settings.method}: leave it out",
+        )  # fmt: skip
+    return from_how(request.how, sampler.settings.method)
 
 
 async def draws(core: Core, sampler: SamplerRecord, wanted: Range) -> AsyncGenerator[pb.DrawSamplesResponse, None]:
@@ -86,15 +118,29 @@ async def draws(core: Core, sampler: SamplerRecord, wanted: Range) -> AsyncGener
 
 
 async def _turn(core: Core, sampler: SamplerRecord, wanted: Range, cutter: "_Cutter", end: int) -> None:
+    event = await core.pool.ask(
+        _command(core, sampler, wanted, cutter.end, end), core.config.timings.draw, key=sampler.digest,
+        on_block=cutter.add,
+    )  # fmt: skip
+    raise_failed(event)
+
+
+def _command(core: Core, sampler: SamplerRecord, wanted: Range, start: int, end: int) -> worker_pb2.WorkerCommand:
+    """The command for the draws [start, end), or as many of them as a turn takes."""
+    if isinstance(wanted.how, Solving):
+        generate = worker_pb2.WorkerCommand.Generate(
+            sampler_path=str(core.artefacts.path(sampler.digest)), count=end - start, seed=wanted.seed,
+            start_index=start, turn_bytes=core.config.draw_turn_bytes, solver=to_solver(wanted.how.solver),
+            solver_steps=wanted.how.steps,
+        )  # fmt: skip
+        return worker_pb2.WorkerCommand(generate=generate)
     draw = worker_pb2.WorkerCommand.Draw(
         sampler_path=str(core.artefacts.path(sampler.digest)),
         target_path=str(core.artefacts.path(sampler.target_digest)),
-        count=end - cutter.end, seed=wanted.seed, start_index=cutter.end, omit_sites=wanted.omit_sites,
+        count=end - start, seed=wanted.seed, start_index=start, omit_sites=wanted.omit_sites,
         turn_bytes=core.config.draw_turn_bytes, how=to_how(wanted.how),
     )  # fmt: skip
-    command = worker_pb2.WorkerCommand(draw=draw)
-    event = await core.pool.ask(command, core.config.timings.draw, key=sampler.digest, on_block=cutter.add)
-    raise_failed(event)
+    return worker_pb2.WorkerCommand(draw=draw)
 
 
 def _header(sampler: SamplerRecord, sites: Sequence[Site], seed: int) -> pb.DrawSamplesResponse.Header:

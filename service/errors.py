@@ -5,6 +5,7 @@
     |-- NotFound             no such resource
     |-- AlreadyExists        the name is taken by other content
     |-- FailedPrecondition   right request, wrong moment
+    |-- Unimplemented        not in this version
     |-- DeadlineExceeded     a time limit of the server was reached
     |-- Unavailable          the server is stopping, or a worker died; try again
     `-- Internal             a fault of ours
@@ -23,8 +24,8 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 __all__ = [
     "DOMAIN", "AlreadyExists", "DeadlineExceeded", "FailedPrecondition", "Failure", "Internal", "InvalidArgument",
-    "NotFound", "Reason", "ServiceError", "Unavailable", "Violation", "bad_field", "failure_status", "status_failure",
-    "to_status",
+    "NotFound", "Reason", "ServiceError", "Unavailable", "Unimplemented", "Violation", "bad_field",
+    "failure_status", "status_failure", "to_status",
 ]  # fmt: skip
 
 DOMAIN = "gephyra"
@@ -76,6 +77,7 @@ class Reason(StrEnum):
     RESOURCE_IN_USE = "RESOURCE_IN_USE"
     SAMPLER_FILE_INVALID = "SAMPLER_FILE_INVALID"
     SAMPLER_NOT_FOUND = "SAMPLER_NOT_FOUND"
+    SAMPLER_UNSUITED = "SAMPLER_UNSUITED"
     SERVER_STOPPING = "SERVER_STOPPING"
     TARGET_NAME_TAKEN = "TARGET_NAME_TAKEN"
     TARGET_NOT_FOUND = "TARGET_NOT_FOUND"
@@ -83,12 +85,19 @@ class Reason(StrEnum):
     TARGET_REJECTED = "TARGET_REJECTED"
     UNKNOWN_DEVICE = "UNKNOWN_DEVICE"
     UNKNOWN_FAMILY = "UNKNOWN_FAMILY"
+    UNKNOWN_HEAD = "UNKNOWN_HEAD"
     UNKNOWN_INTEGRATOR = "UNKNOWN_INTEGRATOR"
+    UNKNOWN_LEVELS = "UNKNOWN_LEVELS"
     UNKNOWN_LOSS = "UNKNOWN_LOSS"
     UNKNOWN_METHOD = "UNKNOWN_METHOD"
     UNKNOWN_POLISH = "UNKNOWN_POLISH"
     UNKNOWN_PRECISION = "UNKNOWN_PRECISION"
     UNKNOWN_PRECONDITION = "UNKNOWN_PRECONDITION"
+    UNKNOWN_PREDICTION = "UNKNOWN_PREDICTION"
+    UNKNOWN_SCHEDULE = "UNKNOWN_SCHEDULE"
+    UNKNOWN_SOLVER = "UNKNOWN_SOLVER"
+    UNKNOWN_WEIGHTING = "UNKNOWN_WEIGHTING"
+    UNSUITABLE_DATA = "UNSUITABLE_DATA"
     WORKER_DIED = "WORKER_DIED"
     WORKER_KILLED_MEMORY = "WORKER_KILLED_MEMORY"
     WORKER_TIMEOUT = "WORKER_TIMEOUT"
@@ -144,6 +153,10 @@ class FailedPrecondition(ServiceError):
     """The request is right but the state of the server does not allow it."""
 
 
+class Unimplemented(ServiceError):
+    """This version cannot do that."""
+
+
 class DeadlineExceeded(ServiceError):
     """A time limit of the server was reached."""
 
@@ -161,6 +174,7 @@ _CODES: Mapping[type[ServiceError], int] = {
     NotFound: code_pb2.NOT_FOUND,
     AlreadyExists: code_pb2.ALREADY_EXISTS,
     FailedPrecondition: code_pb2.FAILED_PRECONDITION,
+    Unimplemented: code_pb2.UNIMPLEMENTED,
     DeadlineExceeded: code_pb2.DEADLINE_EXCEEDED,
     Unavailable: code_pb2.UNAVAILABLE,
     Internal: code_pb2.INTERNAL,

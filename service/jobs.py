@@ -12,14 +12,15 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from gephyra.samplers.report import Report
+from gephyra.samplers.denoising.settings import DenoisingSettings
+from gephyra.targets.program import Site
 
 from . import convert
 from .config import TENANT
 from .errors import FailedPrecondition, Failure, NotFound, Reason
-from .store import idempotency, jobs, samplers, targets
+from .store import datasets, idempotency, jobs, samplers, targets
 from .store.columns import dump_failure
-from .store.records import TERMINAL, JobRecord, JobState, SamplerRecord, TargetRecord, TargetState
+from .store.records import TERMINAL, AnyReport, JobRecord, JobState, SamplerRecord, TargetRecord, TargetState
 
 __all__ = ["cancel", "claim", "create", "fail", "find", "move", "ready_target", "recall", "recover", "succeed"]
 
@@ -50,11 +51,12 @@ def ready_target(connection: Connection, name: str) -> TargetRecord:
 
 
 def create(connection: Connection, job: JobRecord, request_id: str, request_sha256: str) -> JobRecord:
-    """Store a new QUEUED job on a READY target, or find what the same request made before."""
+    """Store a new QUEUED job on a READY target or a data set, or find what the same request made before."""
     known = recall(connection, request_id, request_sha256)
     if known is not None:
         return known
-    job = replace(job, target_digest=ready_target(connection, job.target).digest)
+    if not job.dataset:
+        job = replace(job, target_digest=ready_target(connection, job.target).digest)
     jobs.add(connection, TENANT, job, convert.job_state_event(job.state, job.attempt, job.create_time))
     idempotency.remember(connection, TENANT, _CREATE, request_id, request_sha256, job.name, job.create_time)
     return find(connection, job.name)
@@ -104,20 +106,33 @@ def fail(connection: Connection, /, job: JobRecord, failure: Failure, now: int, 
 
 
 def succeed(
-    connection: Connection, job: JobRecord, sampler: str, uid: str, digest: str, report: Report, now: int
+    connection: Connection, job: JobRecord, sampler: str, uid: str, digest: str, report: AnyReport, now: int
 ) -> bool:
     """The job succeeded: its state, the sampler and the event become visible together."""
-    target = targets.find(connection, TENANT, job.target)
-    if target is None or not move(
+    subject = _subject(connection, job)
+    if subject is None or not move(
         connection, job, (JobState.RUNNING, JobState.CANCELLING), JobState.SUCCEEDED, now, sampler=sampler
     ):
         return False
+    dim, sites = subject
     record = SamplerRecord(
         name=sampler, uid=uid, target=job.target, target_digest=job.target_digest, job=job.name, settings=job.settings,
-        report=report, dim=target.dim, sites=target.sites, digest=digest, create_time=now,
+        report=report, dim=dim, sites=sites, digest=digest, create_time=now, dataset=job.dataset,
+        dataset_digest=job.dataset_digest,
     )  # fmt: skip
     samplers.add(connection, TENANT, record)
     return True
+
+
+def _subject(connection: Connection, job: JobRecord) -> tuple[int, tuple[Site, ...]] | None:
+    """Dimension and sites, or columns, of what a job is about; None if that is gone."""
+    if isinstance(job.settings, DenoisingSettings):
+        dataset = datasets.find(connection, TENANT, job.dataset)
+        if dataset is None:
+            return None
+        return dataset.columns, tuple(Site(column.name, (), "float32") for column in dataset.facts)
+    target = targets.find(connection, TENANT, job.target)
+    return None if target is None else (target.dim, target.sites)
 
 
 def recover(connection: Connection, now: int) -> None:

@@ -15,6 +15,9 @@ __all__ = ["Pool"]
 _OnBlock: TypeAlias = Callable[[worker_pb2.WorkerEvent.Block], None]
 
 _STOP_SECONDS = 5.0
+_FINAL = frozenset({
+    "failed", "evaluated", "report", "examined", "checked", "done", "stopped", "log_prob", "likelihood",
+})  # fmt: skip
 
 
 class Pool:
@@ -118,7 +121,7 @@ async def _converse(
                 on_block(event.block)
             case "log" | "block":
                 pass
-            case "failed" | "evaluated" | "report" | "examined" | "checked" | "done" | "stopped":
+            case kind if kind in _FINAL:
                 return event
             case _:
                 raise Internal(Reason.INTERNAL, "a worker sent an event that does not belong to its command")

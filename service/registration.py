@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import uuid
+from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
@@ -16,7 +17,7 @@ from .errors import AlreadyExists, FailedPrecondition, NotFound, Reason
 from .store import blobs, idempotency, targets
 from .store.records import TargetRecord, TargetState
 
-__all__ = ["find_target", "register", "remove_target"]
+__all__ = ["find_target", "refuse_if_needed", "register", "remove_target"]
 
 _METHOD = "CreateTarget"
 
@@ -59,13 +60,18 @@ def remove_target(connection: Connection, name: str) -> None:
     """Forget a target. Raises NotFound, or FailedPrecondition (RESOURCE_IN_USE) naming who needs it."""
     find_target(connection, name)
     users = targets.users(connection, TENANT, name)
+    refuse_if_needed(f"targets/{name}", users)
+    targets.remove(connection, TENANT, name)
+
+
+def refuse_if_needed(resource: str, users: Sequence[str]) -> None:
+    """Raises FailedPrecondition (RESOURCE_IN_USE) naming who needs it, if anybody does."""
     if users:
         more = f" and {len(users) - 3} more" if len(users) > 3 else ""
         raise FailedPrecondition(
             Reason.RESOURCE_IN_USE,
-            f"targets/{name} is needed by {', '.join(users[:3])}{more}; cancel those jobs, delete those samplers first",
+            f"{resource} is needed by {', '.join(users[:3])}{more}; cancel those jobs, delete those samplers first",
         )
-    targets.remove(connection, TENANT, name)
 
 
 def _bring_blob(core: Core, sha256: str) -> int | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
@@ -14,7 +15,7 @@ from . import bundle, names
 from .config import TENANT
 from .convert import to_sampler
 from .core import Core
-from .errors import InvalidArgument, NotFound, Reason, bad_field
+from .errors import InvalidArgument, NotFound, Reason, Unimplemented, bad_field
 from .importing import Importer
 from .paging import page_size
 from .store import samplers
@@ -37,7 +38,9 @@ class SamplerService(pb_grpc.SamplerServiceServicer):
     async def ListSamplers(self, request: pb.ListSamplersRequest, context: Any) -> pb.ListSamplersResponse:
         size = page_size(request.page_size, self._core.config.limits)
         found, token = await self._core.store.read(samplers.page, TENANT, size, request.page_token)
-        return pb.ListSamplersResponse(samplers=[to_sampler(sampler) for sampler in found], next_page_token=token)
+        # Columns of data sets may be many.
+        listed = [replace(sampler, sites=()) if sampler.dataset else sampler for sampler in found]
+        return pb.ListSamplersResponse(samplers=[to_sampler(sampler) for sampler in listed], next_page_token=token)
 
     async def DeleteSampler(self, request: pb.DeleteSamplerRequest, context: Any) -> Empty:
         await self._core.store.write(_remove, names.parse(names.SAMPLERS, request.name, "name"))
@@ -48,6 +51,12 @@ class SamplerService(pb_grpc.SamplerServiceServicer):
     ) -> AsyncIterator[pb.ExportSamplerResponse]:
         name = names.parse(names.SAMPLERS, request.name, "name")
         sampler = await self._core.store.read(find_sampler, name)
+        if sampler.dataset:
+            raise Unimplemented(
+                Reason.SAMPLER_UNSUITED,
+                f"samplers/{name} is a model of data, and this version exports samplers of targets only; train it on "
+                "the other server instead",
+            )
         content = await asyncio.to_thread(bundle.pack, sampler, self._core.artefacts)
         size = self._core.config.limits.max_chunk_bytes
         for start in range(0, len(content), size):

@@ -13,7 +13,9 @@ from .core import Core
 from .drawing import check_range, draws
 from .errors import InvalidArgument, Reason
 from .failures import raise_failed
+from .likelihoods import estimate_likelihood, evaluate_log_prob, refuse_model
 from .sampler_service import find_sampler
+from .store.records import SamplerRecord
 
 __all__ = ["SamplingService"]
 
@@ -26,8 +28,7 @@ class SamplingService(pb_grpc.SamplingServiceServicer):
 
     async def DrawSamples(self, request: pb.DrawSamplesRequest, context: Any) -> AsyncIterator[pb.DrawSamplesResponse]:
         self._core.refuse_if_stopping()
-        name = names.parse(names.SAMPLERS, request.sampler, "sampler")
-        sampler = await self._core.store.read(find_sampler, name)
+        sampler = await self._find(request.sampler)
         wanted = check_range(request, sampler, self._core.config.limits)
         async with aclosing(draws(self._core, sampler, wanted)) as messages:
             async for message in messages:
@@ -35,7 +36,8 @@ class SamplingService(pb_grpc.SamplingServiceServicer):
 
     async def EstimateEvidence(self, request: pb.EstimateEvidenceRequest, context: Any) -> pb.EstimateEvidenceResponse:
         self._core.refuse_if_stopping()
-        sampler = await self._core.store.read(find_sampler, names.parse(names.SAMPLERS, request.sampler, "sampler"))
+        sampler = await self._find(request.sampler)
+        refuse_model(sampler, "there is no Z to estimate; ask for the likelihood (nll) of data instead")
         most = self._core.config.limits.max_evidence_paths
         if not 2 <= request.count <= most:
             raise InvalidArgument.at(
@@ -50,3 +52,16 @@ class SamplingService(pb_grpc.SamplingServiceServicer):
         event = await self._core.pool.ask(command, self._core.config.timings.estimate, key=sampler.digest)
         raise_failed(event)
         return pb.EstimateEvidenceResponse(report=event.report)
+
+    async def EvaluateLogProb(self, request: pb.EvaluateLogProbRequest, context: Any) -> pb.EvaluateLogProbResponse:
+        self._core.refuse_if_stopping()
+        return await evaluate_log_prob(self._core, await self._find(request.sampler), request)
+
+    async def EstimateLikelihood(
+        self, request: pb.EstimateLikelihoodRequest, context: Any
+    ) -> pb.EstimateLikelihoodResponse:
+        self._core.refuse_if_stopping()
+        return await estimate_likelihood(self._core, await self._find(request.sampler), request)
+
+    async def _find(self, name: str) -> SamplerRecord:
+        return await self._core.store.read(find_sampler, names.parse(names.SAMPLERS, name, "sampler"))

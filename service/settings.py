@@ -1,8 +1,7 @@
 """TrainingConfig on the wire <-> TrainingSettings in the code, DrawSettings <-> Draws: total both ways."""
 
-from collections.abc import Iterable, Mapping
-from enum import StrEnum
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 from gephyra.protos import sampler_service_pb2
 from gephyra.protos import training_service_pb2 as pb
@@ -21,32 +20,20 @@ from gephyra.samplers.settings import (
 )
 
 from .errors import InvalidArgument, Reason
+from .words import Words, number_of, word_of, words_of
 
 __all__ = ["from_config", "from_how", "to_config", "to_how"]
 
 
-class _Words(NamedTuple):
-    """The numbers of one enum of the wire and the words they stand for."""
-
-    by_number: Mapping[Any, StrEnum]
-    unknown: Reason
-
-
-def _words(values: Iterable[tuple[str, int]], words: type[StrEnum], unknown: Reason) -> _Words:
-    """Word `dbs-ud` of Method is METHOD_DBS_UD on the wire. Raises KeyError for a word that the wire lacks."""
-    numbers, prefix = dict(values), words.__name__.upper()
-    return _Words({numbers[f"{prefix}_{word.name}"]: word for word in words}, unknown)
-
-
-_ENUMS: Mapping[str, _Words] = {
-    "method": _words(pb.Method.items(), Method, Reason.UNKNOWN_METHOD),
-    "loss": _words(pb.Loss.items(), Loss, Reason.UNKNOWN_LOSS),
-    "precondition": _words(pb.Precondition.items(), Precondition, Reason.UNKNOWN_PRECONDITION),
-    "integrator": _words(pb.Integrator.items(), Integrator, Reason.UNKNOWN_INTEGRATOR),
-    "device": _words(pb.Device.items(), Device, Reason.UNKNOWN_DEVICE),
-    "precision": _words(pb.Precision.items(), Precision, Reason.UNKNOWN_PRECISION),
+_ENUMS: Mapping[str, Words] = {
+    "method": words_of(pb.Method.items(), "METHOD", Method, Reason.UNKNOWN_METHOD),
+    "loss": words_of(pb.Loss.items(), "LOSS", Loss, Reason.UNKNOWN_LOSS),
+    "precondition": words_of(pb.Precondition.items(), "PRECONDITION", Precondition, Reason.UNKNOWN_PRECONDITION),
+    "integrator": words_of(pb.Integrator.items(), "INTEGRATOR", Integrator, Reason.UNKNOWN_INTEGRATOR),
+    "device": words_of(pb.Device.items(), "DEVICE", Device, Reason.UNKNOWN_DEVICE),
+    "precision": words_of(pb.Precision.items(), "PRECISION", Precision, Reason.UNKNOWN_PRECISION),
 }
-_POLISH = _words(sampler_service_pb2.Polish.items(), Polish, Reason.UNKNOWN_POLISH)
+_POLISH = words_of(sampler_service_pb2.Polish.items(), "POLISH", Polish, Reason.UNKNOWN_POLISH)
 _PLAIN = ("batch_size", "steps", "width", "learning_rate", "seed", "reward_to_go", "ema")
 # Fields of the wire, and what they are called in Learn and Goal.
 _LEARN = {
@@ -76,7 +63,7 @@ def from_config(config: pb.TrainingConfig, start: TrainingSettings | None = None
     """
     given = {field.name: value for field, value in config.ListFields()}
     chosen: dict[str, Any] = {name: given[name] for name in _PLAIN if name in given}
-    chosen |= {name: _word(known, given[name], f"config.{name}") for name, known in _ENUMS.items() if name in given}
+    chosen |= {name: word_of(known, given[name], f"config.{name}") for name, known in _ENUMS.items() if name in given}
     if start is not None:
         chosen |= _inherited(chosen, start)
     try:
@@ -95,7 +82,7 @@ def to_config(settings: TrainingSettings) -> pb.TrainingConfig:
     values |= {field: getattr(settings.learn, name) for field, name in _LEARN.items()}
     values |= {field: getattr(settings.goal, name) for field, name in _GOAL.items()}
     values |= {name: getattr(settings.budget, name) for name in _BUDGETS}
-    values |= {name: _number(known, getattr(settings, name)) for name, known in _ENUMS.items()}
+    values |= {name: number_of(known, getattr(settings, name)) for name, known in _ENUMS.items()}
     return pb.TrainingConfig(**{name: value for name, value in values.items() if value is not None})
 
 
@@ -103,7 +90,7 @@ def from_how(how: sampler_service_pb2.DrawSettings, method: Method) -> Draws:
     """How draws of a sampler of this method are made. Raises InvalidArgument with the path of the wrong field."""
     given: dict[str, Any] = {field.name: value for field, value in how.ListFields()}
     if "polish" in given:
-        given["polish"] = _word(_POLISH, given["polish"], "how.polish")
+        given["polish"] = word_of(_POLISH, given["polish"], "how.polish")
     try:
         draws = Draws(**given)
         draws.check(method)
@@ -118,20 +105,8 @@ def from_how(how: sampler_service_pb2.DrawSettings, method: Method) -> Draws:
 def to_how(draws: Draws) -> sampler_service_pb2.DrawSettings:
     """The wire form, every field filled in."""
     return sampler_service_pb2.DrawSettings(
-        resample=draws.resample, smc=draws.smc, polish=_number(_POLISH, draws.polish), polish_steps=draws.polish_steps
+        resample=draws.resample, smc=draws.smc, polish=number_of(_POLISH, draws.polish), polish_steps=draws.polish_steps
     )
-
-
-def _word(known: _Words, number: int, path: str) -> StrEnum:
-    if number not in known.by_number:
-        raise InvalidArgument.at(
-            known.unknown, path, f"expected {', '.join(known.by_number.values())}; got number {number}"
-        )
-    return known.by_number[number]
-
-
-def _number(known: _Words, word: StrEnum | None) -> Any:
-    return next((number for number, spelt in known.by_number.items() if spelt is word), None)
 
 
 def _inherited(chosen: Mapping[str, Any], start: TrainingSettings) -> dict[str, Any]:

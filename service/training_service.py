@@ -1,4 +1,4 @@
-"""TrainingService: jobs that train samplers."""
+"""TrainingService: jobs that train samplers of targets and models of data sets."""
 
 import uuid
 from collections.abc import AsyncIterator
@@ -8,11 +8,14 @@ from sqlalchemy import Connection
 
 from gephyra.protos import training_service_pb2 as pb
 from gephyra.protos import training_service_pb2_grpc as pb_grpc
+from gephyra.samplers.settings import TrainingSettings
 
 from . import jobs, names
 from .config import TENANT
 from .convert import to_job
 from .core import Core, request_digest
+from .dataset_service import find_dataset
+from .denoising import from_denoising
 from .errors import InvalidArgument, Reason
 from .paging import page_size
 from .sampler_service import find_sampler
@@ -26,7 +29,7 @@ __all__ = ["TrainingService"]
 
 
 class TrainingService(pb_grpc.TrainingServiceServicer):
-    """Long work: trains a sampler on a target."""
+    """Long work: trains a sampler on a target, or a model of a data set."""
 
     def __init__(self, core: Core, supervisor: Supervisor) -> None:
         self._core = core
@@ -70,14 +73,36 @@ def _create(connection: Connection, request: pb.CreateTrainingJobRequest, now: i
     known = jobs.recall(connection, request.request_id, digest)
     if known is not None:
         return known
+    make = _of_dataset if request.dataset or request.HasField("denoising") else _of_target
+    return jobs.create(connection, make(connection, request, now), request.request_id, digest)
+
+
+def _of_dataset(connection: Connection, request: pb.CreateTrainingJobRequest, now: int) -> JobRecord:
+    """A job that models a data set. Raises NotFound, InvalidArgument."""
+    if request.target or request.HasField("config"):
+        field = "target" if request.target else "config"
+        raise InvalidArgument.at(
+            Reason.INCONSISTENT_SETTINGS, field, "expected a target with config, or a data set with denoising; got both"
+        )
+    dataset = find_dataset(connection, names.parse(names.DATASETS, request.dataset, "dataset"))
+    return JobRecord(
+        name=names.new_id("job"), uid=str(uuid.uuid4()), target="", target_digest="",
+        settings=from_denoising(request.denoising), state=JobState.QUEUED, create_time=now,
+        dataset=dataset.name, dataset_digest=dataset.digest,
+    )  # fmt: skip
+
+
+def _of_target(connection: Connection, request: pb.CreateTrainingJobRequest, now: int) -> JobRecord:
+    """A job that samples a target. Raises NotFound, InvalidArgument."""
     target = names.parse(names.TARGETS, request.target, "target")
     start = _start(connection, request.config.start, target) if request.config.start else None
-    job = JobRecord(
+    # `_start` lets no model of data through.
+    settings = start.settings if start and isinstance(start.settings, TrainingSettings) else None
+    return JobRecord(
         name=names.new_id("job"), uid=str(uuid.uuid4()), target=target, target_digest="",
-        settings=from_config(request.config, start.settings if start else None), state=JobState.QUEUED,
+        settings=from_config(request.config, settings), state=JobState.QUEUED,
         create_time=now, start=start.name if start else "", start_digest=start.digest if start else "",
     )  # fmt: skip
-    return jobs.create(connection, job, request.request_id, digest)
 
 
 def _start(connection: Connection, name: str, target: str) -> SamplerRecord:
@@ -90,6 +115,7 @@ def _start(connection: Connection, name: str, target: str) -> SamplerRecord:
     if start.target_digest != jobs.ready_target(connection, target).digest:
         raise InvalidArgument.at(
             Reason.INCONSISTENT_SETTINGS, "config.start",
-            f"expected a sampler of targets/{target}; {name} was trained on other content, targets/{start.target}",
+            f"expected a sampler of targets/{target}; {name} was trained on other content, "
+            + (f"{names.TARGETS}/{start.target}" if start.target else f"{names.DATASETS}/{start.dataset}"),
         )  # fmt: skip
     return start

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from gephyra.protos import (
     dataset_service_pb2,
@@ -15,12 +15,13 @@ from gephyra.protos import (
 )
 
 from ..channel import Connection, Host, RemoteHost
+from ..denoising import DenoisingOptions
 from ..errors import InvalidArgument
 from ..info import ServerInfo, info_from_message
 from ..local import LocalHost
 from ..request import full_name, new_request_id
+from ..training import job_request
 from ..upload import move_arrays, sampler_requests
-from ..words import training_config
 from .dataset import AsyncDataset, upload
 from .job import AsyncJob
 from .sampler import AsyncSamplerHandle
@@ -121,7 +122,7 @@ class AsyncClient:
         return await checked(target, timeout) if wait else target
 
     async def train(
-        self, target: AsyncTargetHandle | str, method: str | None = None, loss: str | None = None,
+        self, target: AsyncTargetHandle | AsyncDataset | str, method: str | None = None, loss: str | None = None,
         precondition: str | None = None, *, preset: str | None = None, seconds: float | None = None,
         iterations: int | None = None, target_evaluations: int | None = None, goal_ess_fraction: float | None = None,
         goal_gap: float | None = None, start: AsyncSamplerHandle | str | None = None, seed: int = 0,
@@ -130,16 +131,18 @@ class AsyncClient:
         learn_prior: bool | None = None, learn_annealing: bool | None = None, learn_time: bool | None = None,
         diffusion_rate: float | None = None, prior_rate: float | None = None, annealing_rate: float | None = None,
         time_rate: float | None = None, reward_to_go: bool | None = None, ema: float | None = None,
-        device: str | None = None, precision: str | None = None,
+        device: str | None = None, precision: str | None = None, **model: Unpack[DenoisingOptions],
     ) -> AsyncJob:  # fmt: skip
-        """Start to train a sampler; the job, at once. `(await job.result())` is the sampler.
+        """Start to train a sampler of a target, or a model of a data set; the job, at once.
+
+        `(await job.result())` is the sampler.
 
         None leaves an option to the server; what it then takes stands below.
 
         Args:
-            target: A target, or its name.
+            target: A target or a data set, or its name; an id alone is that of a data set if the method says so.
             method: `dbs` (default), `cmcd`, `dis`, `dds`, `pis`, `mcd` or `ula`; underdamped `dbs-ud`, `cmcd-ud`,
-                `dis-ud`, `mcd-ud` or `ula-ud`.
+                `dis-ud`, `mcd-ud` or `ula-ud`. Of a data set: `denoising`.
             loss: `rkl-ld` (default), `rkl-r`, `rkl-stl`, `lv`, `tr-lv`, `tb`, `subtb` or `fkl`.
             precondition: `none`, `diagonal`, `gaussian`, `annealed` or `auto` (default).
             preset: Budget by a word: `quick` (15 s), `standard` (60 s, if no budget is given), `thorough` (300 s).
@@ -169,14 +172,15 @@ class AsyncClient:
             ema: Decay a step of the averaged parameters that the sampler keeps, in [0, 1); 0, the last ones.
             device: `auto` (default: a GPU where the server has one), `cpu` or `cuda`.
             precision: `float32` (default) or `float64`, of states and networks; weights are always float64.
+            **model: What only a model of data has: see DenoisingOptions, also for its other defaults.
 
         Raises:
             InvalidArgument: naming the field, for an unknown word, a value outside its domain, or options that do not
                 go together (INCONSISTENT_SETTINGS).
-            NotFound: if there is no such target, or no such sampler to start from.
+            NotFound: if there is no such target or data set, or no such sampler to start from.
             FailedPrecondition: if the target is not READY.
         """
-        config = training_config(
+        options: dict[str, Any] = dict(
             method=method, loss=loss, precondition=precondition, preset=preset, seconds=seconds, iterations=iterations,
             target_evaluations=target_evaluations, goal_ess_fraction=goal_ess_fraction, goal_gap=goal_gap,
             start=None if start is None else full_name("samplers", start), seed=seed, steps=steps,
@@ -186,8 +190,7 @@ class AsyncClient:
             annealing_rate=annealing_rate, time_rate=time_rate, reward_to_go=reward_to_go, ema=ema, device=device,
             precision=precision,
         )  # fmt: skip
-        name = full_name("targets", target)
-        request = training_service_pb2.CreateTrainingJobRequest(target=name, config=config, request_id=new_request_id())
+        request = job_request(target, options, model)
         message = await self._connection.unary(lambda stubs: stubs.training.CreateTrainingJob, request)
         return AsyncJob(self._connection, message)
 

@@ -1,31 +1,40 @@
 """Trained samplers: evidence, draws, files."""
 
 import os
+from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gephyra.protos import sampler_service_pb2
 
 from ..channel import Connection
-from ..errors import DataLoss, GephyraError, Unavailable
+from ..denoising import SOLVERS
+from ..errors import DataLoss, FailedPrecondition, GephyraError, Unavailable
 from ..evidence import Evidence, evidence_from_message
-from ..facts import SamplerFacts
-from ..request import fill
+from ..facts import Facts
+from ..likelihood import HeldOut, likelihood_from_message
+from ..request import fill, full_name
 from ..resume import Patience
-from ..words import draw_settings
+from ..sampler_facts import SamplerFacts
+from ..words import chosen, draw_settings
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+
     from ..drawing import DrawAssembly
     from ..draws import Draws
 
 __all__ = ["AsyncSamplerHandle"]
 
 _ESTIMATE_SECONDS = 600.0
+# Points a call for log densities: a thousand or so keep a call short and its message small.
+_POINTS, _POINT_BYTES = 1024, 1 << 20
 
 
 class AsyncSamplerHandle(SamplerFacts):
-    """A trained sampler."""
+    """A trained sampler, of a target or of a data set."""
 
     def __init__(self, connection: Connection, message: sampler_service_pb2.Sampler) -> None:
         self._connection = connection
@@ -41,7 +50,15 @@ class AsyncSamplerHandle(SamplerFacts):
 
         Without arguments: the report made once after training. With `n` fresh paths, `seed` of their noise, or
         both: an estimate of its own (`Evidence.stored` is False), by default with the report's number of paths.
+
+        Raises FailedPrecondition (SAMPLER_UNSUITED) for a model of data, which has no Z: ask it for `nll`.
         """
+        if self.dataset:
+            raise FailedPrecondition(
+                f"{self.name} is a model of data: there is no log Z to estimate. How likely data are under it: "
+                "sampler.nll(rows); what was measured after training: sampler.report",
+                reason="SAMPLER_UNSUITED",
+            )
         if n is None and seed is None:
             return evidence_from_message(self._message.report, stored=True)
         count = self._message.report.paths if n is None else n
@@ -51,7 +68,8 @@ class AsyncSamplerHandle(SamplerFacts):
 
     async def draw(
         self, n: int, seed: int = 0, start: int = 0, chunk_size: int = 0, *, sites: bool = True, resample: bool = False,
-        smc: bool = False, polish: str | None = None, polish_steps: int | None = None,
+        smc: bool = False, polish: str | None = None, polish_steps: int | None = None, solver: str | None = None,
+        solver_steps: int | None = None,
     ) -> "Draws":  # fmt: skip
         """Draws start, ..., start + n - 1 of the stream of `seed`, with their log weights.
 
@@ -71,6 +89,9 @@ class AsyncSamplerHandle(SamplerFacts):
                 block in place of resampling), `mala` (Langevin steps from each draw, which keeps its weight) or
                 `imh-mala` (the one, then the other).
             polish_steps: MALA steps; 10.
+            solver: Of a model of data, whose draws have no weights, how they are made: `ancestral`, `ancestral-large`,
+                `ddim`, `dpm-solver`, `heun`, `euler-maruyama` or `flow`; by default as it was trained.
+            solver_steps: Steps of the solver.
 
         Raises:
             InvalidArgument: for numbers outside their domain, or what does not go together (INCONSISTENT_SETTINGS).
@@ -83,17 +104,80 @@ class AsyncSamplerHandle(SamplerFacts):
         how = draw_settings(resample, smc, polish, polish_steps)
         request = sampler_service_pb2.DrawSamplesRequest(sampler=self.name, omit_sites=not sites, how=how)
         fill(request, seed=seed)
+        if solver is not None:
+            request.solver = _solver(solver)
+        if solver_steps is not None:
+            fill(request, solver_steps=solver_steps)
         fill(request, chunk_size=chunk_size, start_index=start, count=n)
         assembly = DrawAssembly(start, n)
         await self._receive(request, assembly)
         return Draws(
             x=assembly.x,
             log_weights=assembly.log_weights,
-            sites=assembly.sites,
+            sites=await self._columns(assembly.x) if sites and self.dataset else assembly.sites,
             sampler=self.name,
             seed=seed,
             start=start,
-            evidence=evidence_from_message(self._message.report, stored=True),
+            evidence=None if self.dataset else evidence_from_message(self._message.report, stored=True),
+            weighted=not self.dataset,
+        )
+
+    async def log_prob(self, x: "ArrayLike") -> "NDArray[np.float64]":
+        """Log density of a model of data at x, (points, dim) or (dim,), in nats and units of the data: (points,).
+
+        By the probability flow: exact divergence up to 100 columns, an estimate with frozen probes beyond.
+
+        Raises:
+            InvalidArgument: for points of another width.
+            FailedPrecondition: (SAMPLER_UNSUITED) for a model of levels, or a sampler of a target.
+        """
+        import numpy as np
+
+        from ..tensors import from_tensor, to_tensor
+
+        points = _rows(x)
+        size = max(1, min(_POINTS, _POINT_BYTES // max(1, 8 * points.shape[1])))
+        parts = []
+        for first in range(0, max(len(points), 1), size):
+            tensor = to_tensor(points[first : first + size], "x")
+            request = sampler_service_pb2.EvaluateLogProbRequest(sampler=self.name, x=tensor)
+            answer = await self._connection.unary(
+                lambda stubs: stubs.sampling.EvaluateLogProb, request, _ESTIMATE_SECONDS
+            )
+            parts.append(_sent(from_tensor, answer.log_prob, "log_prob"))
+        return np.concatenate(parts)
+
+    async def nll(self, data: "ArrayLike | Facts | str", seed: int = 0, draws: int | None = None) -> HeldOut:
+        """How likely data are under a model of data: negative log likelihoods by the ELBO and the probability flow.
+
+        Args:
+            data: Rows x columns, at least two rows; or a data set of the server, or its name. Data that do not fit a
+                message must be uploaded first.
+            seed: Seed of the noise behind the ELBO.
+            draws: Noise levels a row; 64.
+
+        Raises:
+            InvalidArgument: for data of another width, or a value that is none of the model's levels.
+            FailedPrecondition: (SAMPLER_UNSUITED) for a sampler of a target.
+        """
+        from ..tensors import from_tensor, to_tensor
+
+        request = fill(sampler_service_pb2.EstimateLikelihoodRequest(sampler=self.name), seed=seed)
+        if draws is not None:
+            fill(request, draws=draws)
+        if isinstance(data, str | Facts):
+            request.dataset = full_name("datasets", data)
+        else:
+            request.x.CopyFrom(to_tensor(_rows(data), "x"))
+        found = await self._connection.unary(
+            lambda stubs: stubs.sampling.EstimateLikelihood, request, _ESTIMATE_SECONDS
+        )
+        has_flow = found.HasField("flow")
+        return HeldOut(
+            likelihood_from_message(found.elbo),
+            likelihood_from_message(found.flow) if has_flow else None,
+            _sent(from_tensor, found.elbo_nats, "elbo_nats"),
+            _sent(from_tensor, found.flow_nats, "flow_nats") if has_flow else None,
         )
 
     async def save(self, path: str | os.PathLike[str]) -> Path:
@@ -120,6 +204,13 @@ class AsyncSamplerHandle(SamplerFacts):
         request = sampler_service_pb2.DeleteSamplerRequest(name=self.name)
         await self._connection.unary(lambda stubs: stubs.samplers.DeleteSampler, request)
 
+    async def _columns(self, x: "NDArray[Any]") -> "dict[str, NDArray[Any]]":
+        """The columns of draws of a model of data by name; a listing leaves out the names."""
+        if not self._message.sites:
+            request = sampler_service_pb2.GetSamplerRequest(name=self.name)
+            self._message = await self._connection.unary(lambda stubs: stubs.samplers.GetSampler, request)
+        return {name: x[:, index] for index, name in enumerate(self.sites)}
+
     async def _receive(self, request: sampler_service_pb2.DrawSamplesRequest, assembly: "DrawAssembly") -> None:
         """Fill the assembly, resuming broken streams."""
         patience = Patience(self._connection.patience)
@@ -138,3 +229,23 @@ class AsyncSamplerHandle(SamplerFacts):
                 if assembly.received == assembly.count > 0 and not isinstance(error, DataLoss):
                     return  # Only the trailer is missing; a stream of no draws cannot be asked for.
                 await patience.wait(error, assembly.received)
+
+
+def _solver(word: str) -> Any:
+    return chosen(SOLVERS, "solver", word, "solver")
+
+
+def _rows(x: "ArrayLike") -> "NDArray[Any]":
+    """Rows in a type that travels."""
+    import numpy as np
+
+    rows = np.atleast_2d(np.asarray(x))
+    return rows if rows.dtype == np.float32 else rows.astype(np.float64)
+
+
+def _sent(read: "Callable[[Any, str], NDArray[Any]]", tensor: Any, field: str) -> "NDArray[Any]":
+    """The array that a server sent."""
+    try:
+        return read(tensor, field)
+    except ValueError as error:
+        raise DataLoss(f"the server sent a damaged answer: {error}") from None

@@ -7,6 +7,21 @@ import typer
 from ..errors import InvalidArgument, Violation
 from ..facts import summary
 from ..sync import Job, SamplerHandle
+from .model import (
+    Blocks,
+    Head,
+    High,
+    Image,
+    Levels,
+    Prediction,
+    Schedule,
+    Solver,
+    SolverSteps,
+    TimeSteps,
+    Validation,
+    Weighting,
+    image_of,
+)  # fmt: skip
 from .options import Folder, Json, Seed, Server, connect
 from .output import identifier, print_facts, print_json, print_rows, say
 from .training import (
@@ -45,7 +60,8 @@ _Name = Annotated[str, typer.Argument(help="Name or id of the job.")]
 
 
 def train(
-    target: Annotated[str, typer.Argument(help="Name or id of the target.")],
+    target: Annotated[str | None, typer.Argument(help="Name or id of the target.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Name or id of a data set to model instead.")] = None,
     preset: Preset = None, seconds: Seconds = None, iterations: Iterations = None,
     target_evaluations: TargetEvaluations = None, goal_ess_fraction: GoalEssFraction = None, goal_gap: GoalGap = None,
     method: Method = None, loss: Loss = None, precondition: Precondition = None, integrator: Integrator = None,
@@ -54,31 +70,35 @@ def train(
     learn_annealing: LearnAnnealing = None, learn_time: LearnTime = None, diffusion_rate: DiffusionRate = None,
     prior_rate: PriorRate = None, annealing_rate: AnnealingRate = None, time_rate: TimeRate = None,
     reward_to_go: RewardToGo = None, ema: Ema = None, seed: Seed = 0, device: Device = None,
-    precision: Precision = None,
+    precision: Precision = None, prediction: Prediction = None, weighting: Weighting = None, schedule: Schedule = None,
+    levels: Levels = None, head: Head = None, time_steps: TimeSteps = None, high: High = None, blocks: Blocks = None,
+    image: Image = None, validation: Validation = None, solver: Solver = None, solver_steps: SolverSteps = None,
     detach: Annotated[bool, typer.Option("--detach", help="Do not wait (with --server only).")] = False,
     server: Server = None, folder: Folder = None, as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Train a sampler on a target, and wait for it.
+    """Train a sampler on a target, or a model of a data set, and wait for it.
 
-    A budget and a target are enough; what is not given is the server's default. Training that reaches a goal ends
-    before its budget.
+    A budget and a target or a data set are enough; what is not given is the server's default. Training that reaches a
+    goal ends before its budget.
 
     Example: `gephyra train my-funnel --method dbs --loss rkl-ld --seconds 60 --folder runs`
 
     Then, from where that got to: `gephyra train my-funnel --start SAMPLER --preset thorough --folder runs`
+
+    Of data: `gephyra train --dataset my-data --method denoising --seconds 60 --folder runs`
     """
-    if detach and server is None:
-        sentence = "--detach needs --server: a server of one's own ends with this command"
-        raise InvalidArgument(sentence, violations=[Violation("detach", sentence)])
+    subject = _subject(target, dataset, detach and server is None)
     with connect(server, folder) as client:
         job = client.train(
-            target, method, loss, precondition, preset=preset, seconds=seconds, iterations=iterations,
+            subject, method, loss, precondition, preset=preset, seconds=seconds, iterations=iterations,
             target_evaluations=target_evaluations, goal_ess_fraction=goal_ess_fraction, goal_gap=goal_gap, start=start,
             seed=seed, steps=steps, batch_size=batch_size, width=width, integrator=integrator,
             learning_rate=learning_rate, learn_diffusion=learn_diffusion, learn_prior=learn_prior,
             learn_annealing=learn_annealing, learn_time=learn_time, diffusion_rate=diffusion_rate,
             prior_rate=prior_rate, annealing_rate=annealing_rate, time_rate=time_rate, reward_to_go=reward_to_go,
-            ema=ema, device=device, precision=precision,
+            ema=ema, device=device, precision=precision, prediction=prediction, weighting=weighting,
+            schedule=schedule, levels=levels, head=head, time_steps=time_steps, high=high, blocks=blocks,
+            image=image_of(image), validation=validation, solver=solver, solver_steps=solver_steps,
         )  # fmt: skip
         if not detach:
             _report(job.result(), job.name, as_json)
@@ -118,10 +138,16 @@ def jobs(server: Server = None, folder: Folder = None, as_json: Json = False) ->
         print_json([job.to_json() for job in listed])
         return
     rows = [
-        (identifier(job.name), job.state.value, identifier(job.target), identifier(job.sampler_name), _progress(job))
+        (
+            identifier(job.name),
+            job.state.value,
+            identifier(job.target or job.dataset),
+            identifier(job.sampler_name),
+            _progress(job),
+        )
         for job in listed
     ]
-    print_rows(("job", "state", "target", "sampler", "progress"), rows)
+    print_rows(("job", "state", "of", "sampler", "progress"), rows)
 
 
 def cancel(name: _Name, server: Server = None, folder: Folder = None, as_json: Json = False) -> None:
@@ -141,6 +167,15 @@ def _progress(job: Job) -> str:
 
 def _report(sampler: SamplerHandle, job: str, as_json: bool) -> None:
     """What was trained, and how good it is."""
+    model = sampler.report
+    if model is not None:
+        if as_json:
+            print_json({"job": job, "sampler": sampler.name, "dataset": sampler.dataset, **model.to_json()})
+            return
+        print_facts(sampler.name, [("data set", sampler.dataset), *model.rows()])
+        for warning in model.warnings:
+            say(f"warning: {warning}")
+        return
     evidence = sampler.evidence()
     if as_json:
         print_json({"job": job, "sampler": sampler.name, "target": sampler.target, **evidence.to_json()})
@@ -148,3 +183,16 @@ def _report(sampler: SamplerHandle, job: str, as_json: bool) -> None:
     print_facts(sampler.name, [("target", sampler.target), *evidence.rows()])
     for warning in evidence.warnings:
         say(f"warning: {warning}")
+
+
+def _subject(target: str | None, dataset: str | None, alone: bool) -> str:
+    """Name of what is trained on. Raises InvalidArgument unless there is one, and for a job nobody would run."""
+    if alone:
+        sentence = "--detach needs --server: a server of one's own ends with this command"
+        raise InvalidArgument(sentence, violations=[Violation("detach", sentence)])
+    if target is not None and dataset is None:
+        return target
+    if dataset is not None and target is None:
+        return dataset if "/" in dataset else f"datasets/{dataset}"
+    sentence = "give a TARGET to sample, or --dataset NAME to model; one of them, not both"
+    raise InvalidArgument(sentence, violations=[Violation("target", sentence)])

@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
+from ..denoising import SOLVERS
 from ..errors import InvalidArgument, Violation
 from ..export import write_draws
 from ..words import POLISHES
 from .options import Folder, Json, Seed, Server, connect
 from .output import identifier, print_facts, print_json, print_rows, say
 
-__all__ = ["draw", "evidence", "samplers"]
+__all__ = ["draw", "evidence", "nll", "samplers"]
 
 _Name = Annotated[str, typer.Argument(help="Name or id of the sampler.")]
 
@@ -27,11 +28,12 @@ def samplers(server: Server = None, folder: Folder = None, as_json: Json = False
     if as_json:
         print_json([sampler.to_json() for sampler in listed])
         return
-    # The target by its id; dim, log Z, ELBO, ESS and k-hat as the sampler tells them.
-    facts = [[text for _, text in sampler.rows()[1:]] for sampler in listed]
-    names = [(identifier(sampler.name), identifier(sampler.target)) for sampler in listed]
+    # As the sampler tells them; a model of data has a likelihood instead of log Z.
+    labels = ("dim", "log Z", "ELBO", "ESS", "k-hat", "NLL, held out")
+    names = [(identifier(sampler.name), identifier(sampler.target or sampler.dataset)) for sampler in listed]
+    facts = [[dict(sampler.rows()).get(label, "") for label in labels] for sampler in listed]
     rows = [(*name, *fact) for name, fact in zip(names, facts, strict=True)]
-    print_rows(("sampler", "target", "dim", "log Z", "ELBO", "ESS", "k-hat"), rows)
+    print_rows(("sampler", "of", *labels), rows)
 
 
 def draw(
@@ -45,6 +47,8 @@ def draw(
     smc: Annotated[bool, typer.Option("--smc", help="Resample along paths (cmcd, mcd, ula, -ud).")] = False,
     polish: Annotated[str | None, typer.Option(help=f"Metropolis steps on draws: {', '.join(POLISHES)}.")] = None,
     polish_steps: Annotated[int | None, typer.Option(help="MALA steps; 10 if not given.")] = None,
+    solver: Annotated[str | None, typer.Option(help=f"Of a model of data: {', '.join(SOLVERS)}.")] = None,
+    solver_steps: Annotated[int | None, typer.Option(help="Of a model of data: steps of the solver.")] = None,
     server: Server = None,
     folder: Folder = None,
     as_json: Json = False,
@@ -62,8 +66,9 @@ def draw(
     with connect(server, folder) as client:
         sampler = client.sampler(name)
         draws = sampler.draw(
-            count, seed=seed, start=start, sites=sites, smc=smc, polish=polish, polish_steps=polish_steps
-        )
+            count, seed=seed, start=start, sites=sites, smc=smc, polish=polish, polish_steps=polish_steps,
+            solver=solver, solver_steps=solver_steps,
+        )  # fmt: skip
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         write_draws(draws.resample(resample, seed=seed) if resample else draws, out)
@@ -98,3 +103,21 @@ def evidence(
     print_facts(sampler.name, found.rows())
     for warning in found.warnings:
         say(f"warning: {warning}")
+
+
+def nll(
+    name: _Name,
+    dataset: Annotated[str, typer.Argument(help="Name or id of the data set.")],
+    seed: Seed = 0,
+    draws: Annotated[int | None, typer.Option(help="Noise levels a row; 64 if not given.")] = None,
+    server: Server = None,
+    folder: Folder = None,
+    as_json: Json = False,
+) -> None:
+    """Show how likely a data set is under a model of data: negative log likelihood by the ELBO and by the flow.
+
+    Example: `gephyra nll samplers/0a1b2c held-out --folder runs`
+    """
+    with connect(server, folder) as client:
+        found = client.sampler(name).nll(dataset, seed, draws)
+    print_json({"sampler": name, "dataset": dataset, **found.to_json()}) if as_json else print_facts(name, found.rows())

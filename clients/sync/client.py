@@ -3,9 +3,10 @@
 import os
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from ..aio import AsyncClient
+from ..denoising import DenoisingOptions
 from ..info import ServerInfo
 from ..request import full_name
 from .bridge import Bridge
@@ -96,7 +97,7 @@ class Client:
         return TargetHandle(self._bridge, twin)
 
     def train(
-        self, target: TargetHandle | str, method: str | None = None, loss: str | None = None,
+        self, target: TargetHandle | Dataset | str, method: str | None = None, loss: str | None = None,
         precondition: str | None = None, *, preset: str | None = None, seconds: float | None = None,
         iterations: int | None = None, target_evaluations: int | None = None, goal_ess_fraction: float | None = None,
         goal_gap: float | None = None, start: SamplerHandle | str | None = None, seed: int = 0,
@@ -105,14 +106,16 @@ class Client:
         learn_prior: bool | None = None, learn_annealing: bool | None = None, learn_time: bool | None = None,
         diffusion_rate: float | None = None, prior_rate: float | None = None, annealing_rate: float | None = None,
         time_rate: float | None = None, reward_to_go: bool | None = None, ema: float | None = None,
-        device: str | None = None, precision: str | None = None,
+        device: str | None = None, precision: str | None = None, **model: Unpack[DenoisingOptions],
     ) -> Job:  # fmt: skip
-        """Start to train a sampler; the job, at once. `job.result()` waits for the sampler.
+        """Start to train a sampler of a target, or a model of a data set; the job, at once.
+
+        `job.result()` waits for the sampler.
 
         See `AsyncClient.train` for the arguments and what it raises.
         """
         training = self._twin.train(
-            full_name("targets", target),
+            target if isinstance(target, str) else target.name,
             method=method, loss=loss, precondition=precondition, preset=preset, seconds=seconds, iterations=iterations,
             target_evaluations=target_evaluations, goal_ess_fraction=goal_ess_fraction, goal_gap=goal_gap,
             start=None if start is None else full_name("samplers", start), seed=seed, steps=steps,
@@ -120,7 +123,7 @@ class Client:
             learn_diffusion=learn_diffusion, learn_prior=learn_prior, learn_annealing=learn_annealing,
             learn_time=learn_time, diffusion_rate=diffusion_rate, prior_rate=prior_rate,
             annealing_rate=annealing_rate, time_rate=time_rate, reward_to_go=reward_to_go, ema=ema, device=device,
-            precision=precision,
+            precision=precision, **model,
         )  # fmt: skip
         return Job(self._bridge, self._bridge.run(training))
 

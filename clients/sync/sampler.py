@@ -8,10 +8,15 @@ from gephyra.protos import sampler_service_pb2
 
 from ..aio.sampler import AsyncSamplerHandle
 from ..evidence import Evidence
-from ..facts import SamplerFacts
+from ..facts import Facts
+from ..likelihood import HeldOut
+from ..sampler_facts import SamplerFacts
 from .bridge import Bridge
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+
     from ..draws import Draws
 
 __all__ = ["SamplerHandle"]
@@ -34,12 +39,15 @@ class SamplerHandle(SamplerFacts):
 
         Without arguments: the report made once after training. With `n` fresh paths, `seed` of their noise, or
         both: an estimate of its own (`Evidence.stored` is False), by default with the report's number of paths.
+
+        Raises FailedPrecondition (SAMPLER_UNSUITED) for a model of data, which has no Z: ask it for `nll`.
         """
         return self._bridge.run(self._twin.evidence(n, seed))
 
     def draw(
         self, n: int, seed: int = 0, start: int = 0, chunk_size: int = 0, *, sites: bool = True, resample: bool = False,
-        smc: bool = False, polish: str | None = None, polish_steps: int | None = None,
+        smc: bool = False, polish: str | None = None, polish_steps: int | None = None, solver: str | None = None,
+        solver_steps: int | None = None,
     ) -> "Draws":  # fmt: skip
         """Draws start, ..., start + n - 1 of the stream of `seed`, with their log weights.
 
@@ -47,7 +55,22 @@ class SamplerHandle(SamplerFacts):
         See `AsyncSamplerHandle.draw` for the arguments.
         """
         how: dict[str, Any] = {"resample": resample, "smc": smc, "polish": polish, "polish_steps": polish_steps}
+        how |= {"solver": solver, "solver_steps": solver_steps}
         return self._bridge.run(self._twin.draw(n, seed, start, chunk_size, sites=sites, **how))
+
+    def log_prob(self, x: "ArrayLike") -> "NDArray[np.float64]":
+        """Log density of a model of data at x, (points, dim) or (dim,), in nats and units of the data: (points,).
+
+        See `AsyncSamplerHandle.log_prob` for what it raises.
+        """
+        return self._bridge.run(self._twin.log_prob(x))
+
+    def nll(self, data: "ArrayLike | Facts | str", seed: int = 0, draws: int | None = None) -> HeldOut:
+        """How likely data are under a model of data: negative log likelihoods by the ELBO and the probability flow.
+
+        See `AsyncSamplerHandle.nll` for the arguments and what it raises.
+        """
+        return self._bridge.run(self._twin.nll(data, seed, draws))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the sampler with its target to one file, for `client.load` on any server; the file's path."""

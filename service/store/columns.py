@@ -3,15 +3,18 @@
 from dataclasses import asdict
 from typing import Any
 
-from gephyra.samplers.report import Metrics
+from gephyra.samplers.denoising.report import DenoisingMetrics, DenoisingReport, LevelBin
+from gephyra.samplers.denoising.settings import DenoisingSettings
+from gephyra.samplers.report import Metrics, Report
+from gephyra.samplers.settings import TrainingSettings
 from gephyra.targets.program import Site
 
 from ..errors import Failure
-from .records import ColumnFacts
+from .records import AnyMetrics, AnyReport, AnySettings, ColumnFacts
 
 __all__ = [
     "dump_facts", "dump_failure", "dump_metrics", "dump_sites", "load_facts", "load_failure", "load_metrics",
-    "load_sites",
+    "load_report", "load_settings", "load_sites",
 ]  # fmt: skip
 
 
@@ -45,11 +48,25 @@ def load_failure(record: dict[str, Any] | None) -> Failure | None:
     return None if record is None else Failure(**record)
 
 
-def dump_metrics(metrics: Metrics | None) -> dict[str, Any] | None:
+def dump_metrics(metrics: AnyMetrics | None) -> dict[str, Any] | None:
     """Metrics as JSON values."""
     return None if metrics is None else asdict(metrics)
 
 
-def load_metrics(record: dict[str, Any] | None) -> Metrics | None:
+def load_metrics(record: dict[str, Any] | None) -> AnyMetrics | None:
     """Inverse of `dump_metrics`."""
-    return None if record is None else Metrics(**record)
+    if record is None:
+        return None
+    if "bins" in record:
+        return DenoisingMetrics(**{**record, "bins": tuple(LevelBin(**each) for each in record["bins"])})
+    return Metrics(**record)
+
+
+def load_settings(record: dict[str, Any], dataset: str) -> AnySettings:
+    """Inverse of `to_json` of settings, of a model where there is a data set."""
+    return DenoisingSettings.from_json(record) if dataset else TrainingSettings.from_json(record)
+
+
+def load_report(record: dict[str, Any], dataset: str) -> AnyReport:
+    """Inverse of `to_json` of a report, of a model where there is a data set."""
+    return DenoisingReport.from_json(record) if dataset else Report.from_json(record)

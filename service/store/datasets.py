@@ -7,9 +7,9 @@ from sqlalchemy import Connection, Row, delete, insert, select
 from . import schema
 from .columns import dump_facts, load_facts
 from .pages import read_page
-from .records import ColumnFacts, DatasetRecord
+from .records import TERMINAL, ColumnFacts, DatasetRecord
 
-__all__ = ["add", "contents", "find", "find_origin", "page", "remove"]
+__all__ = ["add", "contents", "find", "find_origin", "page", "remove", "users"]
 
 _D = schema.datasets.c
 
@@ -51,6 +51,17 @@ def add(connection: Connection, tenant: str, dataset: DatasetRecord) -> None:
 def remove(connection: Connection, tenant: str, name: str) -> None:
     """Forget a data set, if it is there."""
     connection.execute(delete(schema.datasets).where(_D.tenant == tenant, _D.name == name))
+
+
+def users(connection: Connection, tenant: str, name: str) -> list[str]:
+    """Resource names of the unfinished jobs and the samplers that need this data set."""
+    jobs, samplers = schema.jobs.c, schema.samplers.c
+    finished = [state.value for state in TERMINAL]
+    by_jobs = select(jobs.name).where(jobs.tenant == tenant, jobs.dataset == name, jobs.state.not_in(finished))
+    by_samplers = select(samplers.name).where(samplers.tenant == tenant, samplers.dataset == name)
+    return [f"trainingJobs/{job}" for job in connection.scalars(by_jobs)] + [
+        f"samplers/{sampler}" for sampler in connection.scalars(by_samplers)
+    ]
 
 
 def contents(connection: Connection) -> set[str]:

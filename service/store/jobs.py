@@ -11,13 +11,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
-from gephyra.samplers.report import Metrics
-from gephyra.samplers.settings import TrainingSettings
-
 from . import schema
-from .columns import dump_metrics, load_failure, load_metrics
+from .columns import dump_metrics, load_failure, load_metrics, load_settings
 from .pages import read_page
-from .records import TERMINAL, JobRecord, JobState, StoredEvent
+from .records import TERMINAL, AnyMetrics, JobRecord, JobState, StoredEvent
 
 __all__ = ["add", "advance", "events_after", "find", "next_queued", "page", "record", "unfinished"]
 
@@ -56,7 +53,8 @@ def add(connection: Connection, tenant: str, job: JobRecord, event: bytes) -> No
         insert(schema.jobs).values(
             tenant=tenant, name=job.name, uid=job.uid, target=job.target, target_digest=job.target_digest,
             settings=job.settings.to_json(), start=job.start, start_digest=job.start_digest, state=job.state.value,
-            attempt=job.attempt, crashes=job.crashes, sampler="", last_sequence=0, create_time=job.create_time,
+            dataset=job.dataset, dataset_digest=job.dataset_digest, attempt=job.attempt, crashes=job.crashes,
+            sampler="", last_sequence=0, create_time=job.create_time,
         )
     )  # fmt: skip
     _append(connection, tenant, job.name, event)
@@ -82,7 +80,7 @@ def advance(
 
 
 def record(
-    connection: Connection, tenant: str, name: str, attempt: int, event: bytes, metrics: Metrics | None = None
+    connection: Connection, tenant: str, name: str, attempt: int, event: bytes, metrics: AnyMetrics | None = None
 ) -> bool:
     """Append an event of an attempt that is still the current one of an unfinished job; False if it is not."""
     current = (_J.tenant == tenant, _J.name == name, _J.attempt == attempt, _J.state.not_in(_FINISHED))
@@ -120,8 +118,9 @@ def _append(connection: Connection, tenant: str, name: str, content: bytes) -> N
 def _record(row: Row[Any]) -> JobRecord:
     return JobRecord(
         name=row.name, uid=row.uid, target=row.target, target_digest=row.target_digest,
-        settings=TrainingSettings.from_json(row.settings), state=JobState(row.state), create_time=row.create_time,
+        settings=load_settings(row.settings, row.dataset), state=JobState(row.state), create_time=row.create_time,
         attempt=row.attempt, crashes=row.crashes, error=load_failure(row.error), sampler=row.sampler,
         metrics=load_metrics(row.metrics), last_sequence=row.last_sequence, start=row.start,
-        start_digest=row.start_digest, start_time=row.start_time, end_time=row.end_time,
+        start_digest=row.start_digest, start_time=row.start_time, end_time=row.end_time, dataset=row.dataset,
+        dataset_digest=row.dataset_digest,
     )  # fmt: skip

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeAlias
 
 import numpy as np
 
+from gephyra.samplers.denoising.report import DenoisingMetrics, DenoisingReport
+from gephyra.samplers.denoising.settings import DenoisingSettings
 from gephyra.samplers.report import Metrics, Report
 from gephyra.samplers.settings import TrainingSettings
 from gephyra.targets.program import Site
@@ -12,9 +15,14 @@ from gephyra.targets.program import Site
 from ..errors import Failure
 
 __all__ = [
-    "TERMINAL", "ColumnFacts", "DatasetRecord", "JobRecord", "JobState", "SamplerRecord", "StoredEvent", "TargetRecord",
-    "TargetState",
+    "TERMINAL", "AnyMetrics", "AnyReport", "AnySettings", "ColumnFacts", "DatasetRecord", "JobRecord", "JobState",
+    "SamplerRecord", "StoredEvent", "TargetRecord", "TargetState",
 ]  # fmt: skip
+
+AnySettings: TypeAlias = TrainingSettings | DenoisingSettings
+"""Of a sampler of a target, or of a model of a data set; so the next two."""
+AnyMetrics: TypeAlias = Metrics | DenoisingMetrics
+AnyReport: TypeAlias = Report | DenoisingReport
 
 
 class TargetState(StrEnum):
@@ -68,9 +76,9 @@ class JobRecord:
     name: str
     uid: str
     target: str
-    """Id of the target."""
+    """Id of the target; empty where a data set is modelled."""
     target_digest: str
-    settings: TrainingSettings
+    settings: AnySettings
     state: JobState
     create_time: int
     attempt: int = 0
@@ -80,7 +88,7 @@ class JobRecord:
     error: Failure | None = None
     sampler: str = ""
     """Id of the sampler once SUCCEEDED."""
-    metrics: Metrics | None = None
+    metrics: AnyMetrics | None = None
     last_sequence: int = 0
     start: str = ""
     """Id of the sampler from which it goes on; empty for none."""
@@ -88,25 +96,33 @@ class JobRecord:
     """SHA-256 of that sampler's file: it may be deleted before the job runs."""
     start_time: int | None = None
     end_time: int | None = None
+    dataset: str = ""
+    """Id of the data set, and its digest; empty where a target is sampled."""
+    dataset_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class SamplerRecord:
-    """A trained sampler."""
+    """A trained sampler, of a target or of a data set."""
 
     name: str
     uid: str
     target: str
+    """Empty for a model of a data set."""
     target_digest: str
     job: str
     """Id of the job that trained it; empty for an imported one."""
-    settings: TrainingSettings
-    report: Report
+    settings: AnySettings
+    report: AnyReport
     dim: int
     sites: tuple[Site, ...]
+    """Of a model of a data set: its columns."""
     digest: str
     """SHA-256 of the sampler's file, its address among the artefacts."""
     create_time: int
+    dataset: str = ""
+    """Id of the data set, and its digest; empty where a target is sampled."""
+    dataset_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select
 
-from gephyra.samplers.report import Report
-from gephyra.samplers.settings import TrainingSettings
-
 from . import schema
-from .columns import dump_sites, load_sites
+from .columns import dump_sites, load_report, load_settings, load_sites
 from .pages import read_page
 from .records import SamplerRecord
 
@@ -36,7 +33,7 @@ def add(connection: Connection, tenant: str, sampler: SamplerRecord) -> None:
             tenant=tenant, name=sampler.name, uid=sampler.uid, target=sampler.target,
             target_digest=sampler.target_digest, job=sampler.job, settings=sampler.settings.to_json(),
             report=sampler.report.to_json(), dim=sampler.dim, sites=dump_sites(sampler.sites), digest=sampler.digest,
-            create_time=sampler.create_time,
+            create_time=sampler.create_time, dataset=sampler.dataset, dataset_digest=sampler.dataset_digest,
         )
     )  # fmt: skip
 
@@ -49,6 +46,7 @@ def remove(connection: Connection, tenant: str, name: str) -> bool:
 def _record(row: Row[Any]) -> SamplerRecord:
     return SamplerRecord(
         name=row.name, uid=row.uid, target=row.target, target_digest=row.target_digest, job=row.job,
-        settings=TrainingSettings.from_json(row.settings), report=Report.from_json(row.report), dim=row.dim,
-        sites=load_sites(row.sites), digest=row.digest, create_time=row.create_time,
+        settings=load_settings(row.settings, row.dataset), report=load_report(row.report, row.dataset), dim=row.dim,
+        sites=load_sites(row.sites), digest=row.digest, create_time=row.create_time, dataset=row.dataset,
+        dataset_digest=row.dataset_digest,
     )  # fmt: skip

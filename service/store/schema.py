@@ -23,7 +23,7 @@ __all__ = [
 ]  # fmt: skip
 
 # Raised with every change of a table or of a JSON column; start-up refuses a folder of a later version.
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 UPGRADES: Mapping[int, Sequence[str]] = {
     # Settings and reports in JSON got fields, which have defaults.
@@ -33,6 +33,11 @@ UPGRADES: Mapping[int, Sequence[str]] = {
     ],
     # The table of data sets, which is new.
     2: [],
+    3: [
+        f"ALTER TABLE {table} ADD COLUMN {column} VARCHAR NOT NULL DEFAULT ''"
+        for table in ("jobs", "samplers")
+        for column in ("dataset", "dataset_digest")
+    ],
 }
 """What leads from each earlier version to the next, as SQL; tables that are not there are made before that."""
 
@@ -79,6 +84,8 @@ jobs = Table(
     Column("settings", JSON, nullable=False),
     Column("start", String, nullable=False, server_default=""),
     Column("start_digest", String, nullable=False, server_default=""),
+    Column("dataset", String, nullable=False, server_default=""),
+    Column("dataset_digest", String, nullable=False, server_default=""),
     Column("state", String, nullable=False, index=True),
     Column("attempt", Integer, nullable=False),
     Column("crashes", Integer, nullable=False),
@@ -108,6 +115,8 @@ samplers = Table(
     Column("uid", String, nullable=False),
     Column("target", String, nullable=False),
     Column("target_digest", String, nullable=False),
+    Column("dataset", String, nullable=False, server_default=""),
+    Column("dataset_digest", String, nullable=False, server_default=""),
     Column("job", String, nullable=False),
     Column("settings", JSON, nullable=False),
     Column("report", JSON, nullable=False),

@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 from google.rpc import code_pb2
 
+from gephyra.samplers.denoising.sampler import DenoisingSampler
 from gephyra.samplers.sampler import Sampler
 from gephyra.targets.base import Target
 
@@ -46,6 +47,7 @@ class Workbench:
         self.artefacts = artefacts
         self._targets: _Recent[Target] = _Recent(_TARGETS)
         self._samplers: _Recent[Sampler] = _Recent(_SAMPLERS)
+        self._denoisers: _Recent[DenoisingSampler] = _Recent(_SAMPLERS)
 
     def target(self, path: str) -> Target:
         """The target of the definition at `path`. Raises ProgramError or ValueError if it is not acceptable."""
@@ -56,5 +58,12 @@ class Workbench:
         target = self.target(target_path)
         try:
             return self._samplers.get(f"{path}\0{target_path}", lambda: Sampler.load(Path(path), target))
+        except ValueError as error:
+            raise TaskError(Failure(code_pb2.INVALID_ARGUMENT, Reason.SAMPLER_FILE_INVALID, str(error))) from error
+
+    def denoiser(self, path: str) -> DenoisingSampler:
+        """The model of data in the file at `path`. Raises TaskError (SAMPLER_FILE_INVALID) for a damaged one."""
+        try:
+            return self._denoisers.get(path, lambda: DenoisingSampler.load(Path(path)))
         except ValueError as error:
             raise TaskError(Failure(code_pb2.INVALID_ARGUMENT, Reason.SAMPLER_FILE_INVALID, str(error))) from error

@@ -11,7 +11,7 @@ import torch
 from gephyra.protos import worker_pb2
 
 from ..artefacts import Artefacts
-from . import tasks
+from . import denoising, tasks
 from .cache import Workbench
 from .channel import Channel
 from .failures import to_failed
@@ -25,6 +25,10 @@ _TASKS: Mapping[str, Callable[[Any, tasks.Call], None]] = {
     "draw": tasks.draw,
     "estimate": tasks.estimate,
     "examine": tasks.examine,
+    "fit": denoising.fit,
+    "generate": denoising.generate,
+    "log_prob": denoising.log_prob,
+    "judge": denoising.judge,
 }
 
 

@@ -10,7 +10,6 @@ from google.rpc import code_pb2
 
 from gephyra.protos import target_service_pb2, tensor_pb2, training_service_pb2, worker_pb2
 from gephyra.samplers import session
-from gephyra.samplers.report import Metrics
 from gephyra.targets import loading
 from gephyra.targets.base import Target
 from gephyra.targets.check import check_target
@@ -19,12 +18,13 @@ from ..convert import to_metrics, to_site
 from ..errors import Failure, Reason
 from ..reports import to_report
 from ..settings import from_config, from_how, to_config
+from ..store.records import AnyMetrics
 from ..tensors import from_tensor, to_tensor
 from .cache import Workbench
 from .failures import TaskError
 from .targets import read_definition, to_program
 
-__all__ = ["Call", "check", "draw", "estimate", "evaluate", "examine", "train"]
+__all__ = ["Call", "Turn", "check", "draw", "estimate", "evaluate", "examine", "metrics_sender", "train"]
 
 _Command = worker_pb2.WorkerCommand
 _Event = worker_pb2.WorkerEvent
@@ -55,6 +55,25 @@ class Call:
         self.deliver(event)
 
 
+class Turn:
+    """Sends blocks of draws until a turn is over: callers share a worker.
+
+    Args:
+        call: Where blocks go.
+        most: The turn ends once this many bytes were sent, or a second has passed; 0: never.
+    """
+
+    def __init__(self, call: Call, most: int) -> None:
+        self._call, self._most, self._sent, self._started = call, most, 0, call.clock()
+
+    def over(self, block: _Event.Block) -> bool:
+        """Send a block; whether it was the last of the turn."""
+        self._call.send(_Event(block=block))
+        self._sent += block.ByteSize()
+        late = self._call.clock() - self._started >= _TURN_SECONDS
+        return self._most > 0 and (self._sent >= self._most or late)
+
+
 def train(command: _Command.Train, call: Call) -> None:
     """Train a sampler, from the newest checkpoint if there is one, and write it to the path given."""
     settings = from_config(command.config)
@@ -65,7 +84,7 @@ def train(command: _Command.Train, call: Call) -> None:
             target,
             settings,
             start=start,
-            on_metrics=_metrics_sender(call),
+            on_metrics=metrics_sender(call),
             on_checkpoint=lambda step: call.send(_Event(checkpoint=training_service_pb2.CheckpointSaved(step=step))),
             should_stop=call.should_stop,
             checkpoint_folder=Path(command.checkpoint_folder),
@@ -117,7 +136,7 @@ def draw(command: _Command.Draw, call: Call) -> None:
     Blocks are evaluated whole, the constraining map too, and cut afterwards: a row must not depend on the range.
     """
     sampler = call.workbench.sampler(command.sampler_path, command.target_path)
-    size, end, sent, started = sampler.block_size, command.start_index + command.count, 0, call.clock()
+    size, end, turn = sampler.block_size, command.start_index + command.count, Turn(call, command.turn_bytes)
     first, how = command.start_index // size * size, from_how(command.how, sampler.settings.method)
     for block in sampler.draw(command.seed, first, -(-(end - first) // size) * size, how):
         if call.should_stop():
@@ -132,9 +151,7 @@ def draw(command: _Command.Draw, call: Call) -> None:
             log_weight=_tensor(block.log_weight[rows].to(torch.float64)),
             sites=_named(sampler.target, {name: value[rows] for name, value in sites.items()}),
         )
-        call.send(_Event(block=answer))
-        sent += answer.ByteSize()
-        if command.turn_bytes > 0 and (sent >= command.turn_bytes or call.clock() - started >= _TURN_SECONDS):
+        if turn.over(answer):
             break
     call.send(_Event(done=_Event.Done()))
 
@@ -157,10 +174,11 @@ def examine(command: _Command.Examine, call: Call) -> None:
     call.send(_Event(examined=target_service_pb2.CheckTargetResponse(findings=findings)))
 
 
-def _metrics_sender(call: Call) -> Callable[[Metrics], None]:
+def metrics_sender(call: Call) -> Callable[[AnyMetrics], None]:
+    """What sends metrics, not too many of them."""
     last_time, last_stage = -1e9, ""
 
-    def send(metrics: Metrics) -> None:
+    def send(metrics: AnyMetrics) -> None:
         nonlocal last_time, last_stage
         now = call.clock()
         if metrics.stage != last_stage or metrics.fraction >= 1 or now - last_time >= _METRICS_SECONDS:

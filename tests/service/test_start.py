@@ -11,7 +11,7 @@ import torch
 
 from gephyra.protos import report_pb2, sampler_service_pb2, target_service_pb2
 from gephyra.protos import training_service_pb2 as pb
-from gephyra.samplers.settings import TrainingSettings
+from gephyra.samplers.settings import Budget, TrainingSettings
 from gephyra.service.config import TENANT
 from gephyra.service.errors import NotFound, status_failure
 from gephyra.service.store import samplers, targets
@@ -123,11 +123,11 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def test_a_start_may_be_deleted_once_the_job_is_made(store: Store) -> None:
-    settings = TrainingSettings(steps=5)
+    settings = TrainingSettings(steps=5, budget=Budget(iterations=1))
     earlier = SamplerRecord("sampler-one", "uid", "t-one", "d1", "job-one", settings, REPORT, 3, (), "d2", 9)
     store.write_now(samplers.add, TENANT, earlier)
     job = store.write_now(_create, REQUEST, 10)
-    assert (job.start, job.start_digest, job.settings.steps) == ("sampler-one", "d2", 5)
+    assert (job.start, job.start_digest, job.settings) == ("sampler-one", "d2", settings)
     assert store.write_now(samplers.remove, TENANT, "sampler-one")
     # The same request again is answered with what it made, whatever has gone since.
     assert store.write_now(_create, REQUEST, 11) == job

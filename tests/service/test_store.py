@@ -268,8 +268,10 @@ def test_an_older_folder_is_brought_up_to_date_once(tmp_path: Path) -> None:
     """Version 1 knew neither `start` nor the newer settings; its jobs go on with their defaults."""
     Store(tmp_path / "db").close()
     with sqlite3.connect(tmp_path / "db") as other:
-        for column in ("start", "start_digest"):
+        for column in ("start", "start_digest", "dataset", "dataset_digest"):
             other.execute(f"ALTER TABLE jobs DROP COLUMN {column}")
+        for column in ("dataset", "dataset_digest"):
+            other.execute(f"ALTER TABLE samplers DROP COLUMN {column}")
         other.execute("UPDATE versions SET version = 1")
         values = (TENANT, OLD_SETTINGS, "queued", "", 0, 0, 0, 5)
         other.execute(
@@ -281,7 +283,7 @@ def test_an_older_folder_is_brought_up_to_date_once(tmp_path: Path) -> None:
     for _ in range(2):
         store = Store(tmp_path / "db")
         (found,) = store.read_now(job_store.unfinished, TENANT)
-        assert (found.name, found.start, found.start_digest) == ("old", "", "")
+        assert (found.name, found.start, found.start_digest, found.dataset) == ("old", "", "", "")
         assert found.settings == TrainingSettings(
             Method.CMCD, Loss.LV, Precondition.NONE, budget=Budget(iterations=7), learn=Learn(prior=False), steps=64
         )

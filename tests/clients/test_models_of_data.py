@@ -1,0 +1,189 @@
+"""A data set modelled from Python and from the command line, on a server of one's own: the whole way."""
+
+import asyncio
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from gephyra.clients import errors
+from gephyra.clients.aio import AsyncClient
+from gephyra.clients.cli.app import app
+from gephyra.clients.denoising import LEVELS, PREDICTIONS, SCHEDULES, WEIGHTINGS
+from gephyra.clients.sync import Client, Dataset, SamplerHandle
+
+TINY: dict[str, Any] = {"iterations": 40, "width": 16, "blocks": 1, "batch_size": 64, "solver_steps": 4}
+# Of the covering array, where only the ways matter.
+PASSING: dict[str, Any] = {**TINY, "iterations": 10, "validation": 0.0, "time_steps": None}
+
+
+def people(count: int = 300, seed: int = 0) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    sign = generator.choice([-1.0, 1.0], (count, 1))
+    return np.array(sign * [2.0, 1.0] + 0.3 * generator.standard_normal((count, 2)))
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    with Client.local(tmp_path_factory.mktemp("models") / "data") as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def dataset(client: Client) -> Dataset:
+    return client.upload(people(), "people", columns=["height", "weight"])
+
+
+@pytest.fixture(scope="module")
+def sampler(client: Client, dataset: Dataset) -> SamplerHandle:
+    job = client.train(dataset, method="denoising", prediction="velocity", weighting="elbo", schedule="cosine", **TINY)
+    return job.result(progress=False)
+
+
+def test_draws_have_the_columns_as_sites(client: Client, sampler: SamplerHandle) -> None:
+    draws = sampler.draw(20, seed=1)
+    assert draws.x.shape == (20, 2)
+    assert {name: values.shape for name, values in draws.sites.items()} == {"height": (20,), "weight": (20,)}
+    assert np.array_equal(draws.sites["weight"], draws.x[:, 1])
+    assert not draws.weighted
+    assert draws.evidence is None
+    assert draws.ess == pytest.approx(20)
+    assert not draws.log_weights.any()
+    assert ("weights", "equal") in draws.rows()
+    assert sampler.draw(20, seed=1, sites=False).sites == {}
+    # A listing leaves out the columns.
+    (listed,) = client.samplers()
+    assert listed.draw(20, seed=1).sites.keys() == draws.sites.keys()
+    assert np.array_equal(sampler.draw(20, seed=1, solver="dpm-solver", solver_steps=4).x, draws.x)
+    assert not np.array_equal(sampler.draw(20, seed=1, solver="heun").x, draws.x)
+    with pytest.raises(errors.InvalidArgument, match="dpm-solver"):
+        sampler.draw(20, solver="rk4")
+
+
+def test_draws_go_to_arviz_by_column(sampler: SamplerHandle) -> None:
+    arviz = pytest.importorskip("arviz")
+    made = sampler.draw(20, seed=1).to_arviz()
+    assert arviz.summary(made, kind="stats").index.tolist() == ["height", "weight"]
+    assert made.attrs["weights"] == "equal"
+
+
+def test_likelihoods_are_of_rows_and_of_data_sets(sampler: SamplerHandle, dataset: Dataset) -> None:
+    by_name, by_handle, by_rows = (sampler.nll(data) for data in ("people", dataset, people()))
+    assert by_name.elbo == by_handle.elbo == by_rows.elbo
+    assert by_rows.flow is not None
+    assert by_rows.flow_nats is not None
+    assert np.allclose(sampler.log_prob(people()), -by_rows.flow_nats, atol=1e-3)
+    assert sampler.log_prob(people(1)[0]).shape == (1,)
+    many = people(2100, seed=1)
+    assert np.allclose(sampler.log_prob(many)[2000:], sampler.log_prob(many[2000:]), atol=1e-3)
+    # Of another 300 rows of the same law: the same within what chance does.
+    other = sampler.nll(people(seed=2))
+    assert abs(other.elbo.nats - by_rows.elbo.nats) < 5 * np.hypot(
+        other.elbo.standard_error, by_rows.elbo.standard_error
+    )
+    assert "nats" in str(by_rows)
+    assert "<table>" in by_rows._repr_html_()
+
+
+def test_a_model_says_what_it_is(sampler: SamplerHandle, dataset: Dataset) -> None:
+    report = sampler.report
+    assert report is not None
+    assert (report.rows_trained, report.dim, report.discrete, report.steps) == (270, 2, False, 40)
+    assert report.validation is not None
+    assert (sampler.dataset, sampler.target, sampler.dim) == (dataset.name, "", 2)
+    assert sampler.options["method"] == "denoising"
+    assert "NLL, held out" in repr(sampler)
+    assert "of a Gaussian" in sampler._repr_html_()
+    json.dumps(sampler.to_json())
+    with pytest.raises(errors.FailedPrecondition, match="nll") as caught:
+        sampler.evidence()
+    assert caught.value.reason == "SAMPLER_UNSUITED"
+    with pytest.raises(errors.Unimplemented, match="samplers of targets only"):
+        sampler.save(Path("never-written"))
+    with pytest.raises(errors.FailedPrecondition, match="needed by"):
+        dataset.delete()
+
+
+def test_the_asyncio_client_does_the_same(client: Client, sampler: SamplerHandle) -> None:
+    async def twin() -> tuple[np.ndarray, float]:
+        async with AsyncClient(client.address) as other:
+            handle = await other.sampler(sampler.name)
+            found = await handle.nll(people(), seed=3, draws=2)
+            return (await handle.draw(5, seed=2)).x, found.elbo.nats
+
+    x, nats = asyncio.run(twin())
+    assert np.array_equal(x, sampler.draw(5, seed=2).x)
+    assert nats == sampler.nll(people(), seed=3, draws=2).elbo.nats
+
+
+def test_the_command_line_trains_draws_and_judges(client: Client, dataset: Dataset, tmp_path: Path) -> None:
+    def run(*arguments: str) -> Any:
+        result = CliRunner().invoke(app, [*arguments, "--json", "--server", client.address])
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    words = ["--iterations", "20", "--width", "16", "--blocks", "1", "--prediction", "data"]
+    trained = run("train", "--dataset", "people", "--method", "denoising", *words)
+    assert (trained["dataset"], trained["steps"]) == ("datasets/people", 20)
+    out = tmp_path / "draws.npz"
+    run("draw", trained["sampler"], "-n", "7", "--solver", "ddim", "--solver-steps", "3", "--out", str(out))
+    assert set(np.load(out)) == {"x", "log_weights", "site.height", "site.weight"}
+    found = run("nll", trained["sampler"], "people", "--draws", "2")
+    assert found["elbo"]["rows"] == 300
+    result = CliRunner().invoke(app, ["evidence", trained["sampler"], "--server", client.address])
+    assert result.exit_code == 4
+    assert "nll" in result.stderr
+    client.sampler(trained["sampler"]).delete()
+
+
+def covering(tables: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
+    """Rows in which every pair of words of two tables occurs: greedily, the word that brings most new pairs."""
+    columns = range(len(tables))
+    missing = {(i, a, j, b) for i, j in itertools.combinations(columns, 2) for a in tables[i] for b in tables[j]}
+
+    def best(row: dict[int, str], column: int) -> str:
+        def new(word: str) -> int:
+            pairs = [(i, a, column, word) if i < column else (column, word, i, a) for i, a in row.items()]
+            return sum(pair in missing for pair in pairs)
+
+        return max(tables[column], key=new)
+
+    rows = []
+    while missing:
+        i, a, j, b = min(missing)
+        row = {i: a, j: b}
+        for column in columns:
+            if column not in row:
+                row[column] = best(row, column)
+        missing -= {(i, row[i], j, row[j]) for i, j in itertools.combinations(columns, 2)}
+        rows.append(tuple(row[column] for column in columns))
+    return rows
+
+
+TABLES = [list(words) for words in (PREDICTIONS, WEIGHTINGS, SCHEDULES, LEVELS)]
+ROWS = covering(TABLES)
+
+
+def test_the_rows_cover_every_pair() -> None:
+    for i, j in itertools.combinations(range(len(TABLES)), 2):
+        assert {(row[i], row[j]) for row in ROWS} == set(itertools.product(TABLES[i], TABLES[j]))
+
+
+@pytest.mark.slow
+def test_every_pair_of_choices_trains_through_the_service(client: Client, dataset: Dataset) -> None:
+    """Each row one job; a worker's start is most of its time."""
+    jobs = [
+        client.train(dataset, prediction=row[0], weighting=row[1], schedule=row[2], levels=row[3], **PASSING)
+        for row in ROWS
+    ]
+    for row, job in zip(ROWS, jobs, strict=True):
+        sampler = job.result(progress=False)
+        assert tuple(sampler.options[name] for name in ("prediction", "weighting", "schedule", "levels")) == row
+        assert np.isfinite(sampler.draw(8).x).all(), row
+        assert np.isfinite(sampler.nll(people(20)).elbo.nats), row
+        sampler.delete()
