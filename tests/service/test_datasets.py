@@ -128,10 +128,10 @@ RECORD = st.builds(
 
 @given(record=RECORD)
 def test_records_survive_the_store_and_the_wire(record: DatasetRecord) -> None:
-    store = Store(Path(":memory:"))
+    store = Store(Path(":memory:"))  # Readers and writers would each have one of their own.
     store.write_now(datasets.add, TENANT, record)
-    assert store.read_now(datasets.find, TENANT, record.name) == record
-    assert store.read_now(datasets.find_origin, TENANT, "o") == record
+    assert store.write_now(datasets.find, TENANT, record.name) == record
+    assert store.write_now(datasets.find_origin, TENANT, "o") == record
     store.close()
     message = pb.Dataset.FromString(convert.to_dataset(record).SerializeToString())
     for field in ("display_name", "rows", "columns", "digest", "on_levels", "size_bytes"):
