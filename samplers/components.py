@@ -17,6 +17,7 @@ __all__ = ["MOST_COMPONENTS", "Components", "Mixture"]
 
 MOST_COMPONENTS = 64
 """Components that a preconditioner makes at most."""
+_ROWS = 1024
 
 
 class Components(NamedTuple):
@@ -117,7 +118,8 @@ class Mixture:
 
     def log_terms(self, x: Tensor) -> Tensor:
         """Log of weight times density of each component, `batch x K`, at points x, `batch x dim`."""
-        return self._standard(x)[1].T
+        # In parts: the differences from all components to all points would not fit the cache, nor much memory.
+        return torch.cat([self._standard(part)[1].T for part in x.split(_ROWS)])
 
     def _standard(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Standardised points `K x batch x dim`, and log of weight times density of each component, `K x batch`."""

@@ -5,7 +5,7 @@ import math
 from .pareto import k_hat_limit
 from .report import EuboSource, Report, Served
 
-__all__ = ["diagnose", "sides_disagree"]
+__all__ = ["contrast", "diagnose", "sides_disagree"]
 
 _ESS_LIMIT = 0.05
 # Weights this equal have no tail to speak of, whatever shape is fitted to it.
@@ -16,6 +16,8 @@ _BEYOND = 1e-3
 _REFERENCE_LIMIT = 4.0
 # Two estimates further apart than this many standard errors contradict each other.
 _CONTRADICTION = 4.0
+# Two evaluations of one sampler that differ by more: one in twenty does by chance.
+_CONTRAST = 1.96
 # Polishing moves draws by chance; beyond this many standard errors and this part of a standard deviation it tells.
 _SHIFT_ERRORS, _LEAST_SHIFT = 4.0, 0.1
 
@@ -36,6 +38,19 @@ def diagnose(report: Report) -> tuple[str, ...]:
         _baseline,
     )
     return tuple(sentence for check in checks if (sentence := check(report)))
+
+
+def contrast(report: Report, earlier: Report) -> tuple[str, ...]:
+    """A warning where two evaluations of one sampler on other paths differ by more than their errors; else empty."""
+    apart, error = abs(report.log_z - earlier.log_z), math.hypot(report.log_z_se, earlier.log_z_se)
+    if not apart > _CONTRAST * error:
+        return ()
+    sentence = (
+        f"log Z {report.log_z:.4f} +- {report.log_z_se:.4f} is {apart / error:.1f} standard errors from that of the "
+        f"sampler's own report, {earlier.log_z:.4f} +- {earlier.log_z_se:.4f}: one evaluation in twenty is so by "
+        "chance. Evaluate on more paths before either is used."
+    )
+    return (sentence,)
 
 
 def _k_hat(report: Report) -> str:

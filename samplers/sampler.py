@@ -19,6 +19,7 @@ from .bridge import Bridge
 from .components import Components
 from .coordinates import Coordinates
 from .counted import CountedTarget
+from .diagnose import contrast
 from .drawing import Drawn, draw_block
 from .draws import Draws
 from .evaluate import BLOCK_SIZE, block
@@ -115,11 +116,14 @@ class Sampler:
     def estimate(self, count: int, seed: int) -> Report:
         """A report on `count` fresh paths; training facts are carried over from the stored report.
 
+        It warns where its log Z differs from that of the stored report by more than both errors allow.
+
         Raises ValueError where fewer than two paths had positive weight.
         """
         facts = Facts(precondition=self.report.precondition, served=self.report.served)
         candidate = Candidate(self.bridge, self.coordinates, self.components)
-        return measure(candidate, CountedTarget(self.target), "evidence", seed, count, facts)
+        report = measure(candidate, CountedTarget(self.target), "evidence", seed, count, facts)
+        return replace(report, warnings=(*report.warnings, *contrast(report, self.report)))
 
     def save(self, path: Path) -> None:
         """Write the sampler, without its target, to a safetensors file."""

@@ -233,10 +233,10 @@ class _Run:
     def _precondition_spent(self) -> float:
         if self._hooks.should_stop():
             return 1.0
-        seconds, evaluations = self._seconds(), self._counted.evaluations
-        used = self._settings.budget.fraction(0, seconds, evaluations)
-        self._watch.search(seconds, used, evaluations)
-        return used / _PRECONDITION_SHARE
+        settings, seconds, evaluations = self._settings, self._seconds(), self._counted.evaluations
+        self._watch.search(seconds, settings.budget.fraction(0, seconds, evaluations), evaluations)
+        a_step = settings.batch_size * (settings.steps + 1)
+        return settings.budget.fraction_before_steps(seconds, evaluations, a_step) / _PRECONDITION_SHARE
 
     def _seconds(self) -> float:
         return self._spent + self._hooks.clock() - self._origin

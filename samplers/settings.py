@@ -88,6 +88,10 @@ class Precision(StrEnum):
     FLOAT64 = "float64"
 
 
+# What good coordinates take on most targets, twice: a budget of fewer iterations does not have to do without.
+_LEAST_EVALUATIONS = 500_000
+
+
 @dataclass(frozen=True, slots=True)
 class Budget:
     """When training ends: after `iterations`, `seconds` or `target_evaluations`, exactly one of them."""
@@ -120,6 +124,12 @@ class Budget:
         elif self.target_evaluations is not None:
             used = evaluations / self.target_evaluations
         return min(1.0, used)
+
+    def fraction_before_steps(self, seconds: float, evaluations: int, a_step: int) -> float:
+        """The same before the first step; iterations stand for the evaluations that they take, `a_step` each."""
+        if self.iterations is None:
+            return self.fraction(0, seconds, evaluations)
+        return min(1.0, evaluations / max(self.iterations * a_step, _LEAST_EVALUATIONS))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ Kullback-Leibler feels no pull, and the steps of a sampler are too long: a perce
 shows it. But the components that lie on the way tell how it goes on. From component j to its neighbour k the mean moved
 by m_k - m_j and the factor by R = L_j^-1 L_k; s steps more lead to m_k + s (m_k - m_j) and L_k R^s, exact for a funnel.
 Such candidates are fitted across their axis (newton.py). The mass that one holds and the mixture lacks is estimated by
-importance sampling with the candidate as proposal; the search goes on from the best one.
+importance sampling with the candidate as proposal; the search goes on from the best one. What all that were found lead
+to is a matter of more points and of proposals that adapt (population.py).
 
 The components found are not for a prior: Langevin steps that suit the bulk are far too long for them, and the few paths
 that start there would rule the gradient.
@@ -25,12 +26,13 @@ from ..random import normal_noise
 from .evaluation import log_densities
 from .found import Spent
 from .newton import newton_fit_across
+from .population import lacking_mass
 
 __all__ = ["mass_beyond"]
 
 _NEIGHBOURS, _STEPS_ON, _ROUNDS = 4, (1, 2, 3), 12
-# Points, in pairs, that judge a candidate; candidates that are fitted in one round.
-_PAIRS, _CANDIDATES = 32, 512
+# Points, in pairs, that judge a candidate; candidates that are fitted in one round, and of these at a time.
+_PAIRS, _CANDIDATES, _TOGETHER = 32, 512, 32
 # Nats by which the mixture falls short of a candidate at half of its points: nothing nearer is news.
 _NEWS = 5.0
 # Nats by which the mixture falls short of the target where mass counts as lacking.
@@ -81,7 +83,11 @@ def mass_beyond(target: Target, components: Components, log_z: float, seed: int,
         if found is None:
             break
         components = found
-    return float(components.log_weight[own:].exp().sum())
+    if len(components.mean) == own:
+        return 0.0
+    mixture, ends = components.chosen(torch.arange(own)), components.chosen(torch.arange(own, len(components.mean)))
+    held = float(components.log_weight[own:].exp().sum())
+    return max(held, lacking_mass(target, Mixture(mixture), ends, log_z, seed, spent))
 
 
 def _best(
@@ -96,11 +102,18 @@ def _best(
     if not len(fresh):
         return None
     candidates = candidates.chosen(fresh)
-    mean, tril = newton_fit_across(target, *candidates, seed)
-    candidates = candidates._replace(mean=mean, tril=tril)
+    candidates = _fitted(target, candidates, seed)
     lacking = _judge(target, mixture, candidates, noise, log_z).lacking
     best = int(lacking.argmax())
     return _joined(components, candidates, best, lacking[best]) if float(lacking[best]) > _LEAST_MASS else None
+
+
+def _fitted(target: Target, candidates: _Candidates, seed: int) -> _Candidates:
+    # Few at a time: the points of all at once would not fit the cache.
+    parts = zip(*(part.split(_TOGETHER) for part in candidates), strict=True)
+    fits = [newton_fit_across(target, mean, tril, axis, seed) for mean, tril, axis in parts]
+    means, trils = zip(*fits, strict=True)
+    return candidates._replace(mean=torch.cat(means), tril=torch.cat(trils))
 
 
 def _neighbours(components: Components) -> list[tuple[int, int]]:

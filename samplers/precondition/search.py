@@ -36,7 +36,7 @@ from .tempering import Tempered, temper
 
 __all__ = ["annealed", "auto"]
 
-_LANDSCAPE_SHARE, _LOCAL_SHARE, _TEMPER_SHARE, _GROWTH_SHARE = 0.35, 0.6, 0.8, 0.9
+_LANDSCAPE_SHARE, _LOCAL_SHARE, _TEMPER_SHARE, _GROWTH_SHARE = 0.35, 0.6, 0.8, 0.8
 _WIDENED = 1.5
 _CHECKING_CLIMBS = 128
 # Above this effective sample size, and below this k-hat, there is nothing to gain from particles.

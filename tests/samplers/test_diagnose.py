@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gephyra.samplers.diagnose import diagnose, sides_disagree
+from gephyra.samplers.diagnose import contrast, diagnose, sides_disagree
 from gephyra.samplers.report import EuboSource, PolishReport, PreconditionReport, Report, Served
 
 GOOD = Report(
@@ -75,3 +75,9 @@ def test_polished_draws_do_not_contradict() -> None:
     assert sides_disagree(far)
     assert not sides_disagree(replace(far, eubo_source=EuboSource.POLISHED))
     assert not sides_disagree(replace(far, log_z_forward=-5.0))
+
+
+@pytest.mark.parametrize(("away", "worries"), [(0.027, 0), (0.029, 1), (-0.029, 1)])
+def test_two_evaluations_are_held_against_each_other(away: float, worries: int) -> None:
+    """1.96 times the root of two times 0.01 is 0.0277."""
+    assert len(contrast(replace(GOOD, log_z=GOOD.log_z + away), GOOD)) == worries

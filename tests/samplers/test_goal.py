@@ -62,3 +62,11 @@ def test_a_budget_counts_its_own_unit(budget: Budget, used: tuple[int, float, in
     assert budget.fraction(100 * step, 100 * seconds, 100 * evaluations) == 1.0
     others = [0 if number else 1000 for number in (step, int(seconds), evaluations)]
     assert budget.fraction(others[0], others[1], others[2]) == 0.0
+
+
+def test_before_the_first_step_iterations_are_the_evaluations_that_they_take() -> None:
+    long, short = Budget(iterations=1000), Budget(iterations=1)
+    assert long.fraction_before_steps(9.0, 1_000_000, 4000) == 0.25
+    assert long.fraction_before_steps(9.0, 8_000_000, 4000) == 1.0
+    assert 0.0 < short.fraction_before_steps(9.0, 100_000, 4000) < 0.5
+    assert Budget(seconds=20.0).fraction_before_steps(5.0, 1_000_000, 4000) == 0.25

@@ -2,12 +2,13 @@
 
 import torch
 
-from gephyra.samplers.components import Components
+from gephyra.samplers.components import Components, Mixture
 from gephyra.samplers.precondition.baseline import measure
 from gephyra.samplers.precondition.ends import mass_beyond
 from gephyra.samplers.precondition.newton import newton_fit_across, newton_fit_mixture
+from gephyra.samplers.precondition.population import lacking_mass
 from gephyra.targets.catalogue import build
-from gephyra.targets.gaussian import Gaussian
+from gephyra.targets.gaussian import Gaussian, GaussianMixture
 
 _DIM = 6
 FUNNEL = build("funnel", {"dim": _DIM})
@@ -75,3 +76,16 @@ def test_a_fit_across_an_axis_leaves_what_lies_along_it() -> None:
     # Within a slice the variance is exp(x_0): its harmonic mean is what a Gaussian across sees, exp(-s^2 / 2) of it.
     expected = (-2.0 - 0.25 * 0.3**2) * torch.ones(_DIM - 1, dtype=torch.float64)
     assert torch.allclose(tril[0].diagonal()[1:].log(), expected, atol=0.1)
+
+
+def test_a_population_finds_the_share_that_a_mixture_lacks() -> None:
+    """A twentieth of the target is a mode eight away that the mixture does not have, and the proposal has nearly."""
+    means, one = torch.tensor([[0.0, 0.0], [8.0, 0.0]], dtype=torch.float64), torch.eye(2, dtype=torch.float64)[None]
+    target = GaussianMixture(means, [[1.0], [0.5]], [0.95, 0.05])
+    without = Mixture(Components(torch.zeros(1, dtype=torch.float64), means[:1], one))
+    near = Components(torch.zeros(1, dtype=torch.float64), means[1:] - 1.0, one)
+    found = lacking_mass(target, without, near, 0.0, 0, _never)
+    # 65 536 draws; an error of 0.1 % and 1 % for the truncation.
+    assert abs(found / 0.05 - 1.0) < 0.02
+    hurried = lacking_mass(target, without, near, 0.0, 0, lambda: 1.0)
+    assert abs(hurried / 0.05 - 1.0) < 0.1
