@@ -18,7 +18,7 @@ import torch
 from benchmarks.quality import Row, run
 from gephyra.samplers.algorithms import BUILDERS
 from gephyra.samplers.objectives import OBJECTIVES
-from gephyra.samplers.session import TrainingFailed
+from gephyra.samplers.run import TrainingFailed
 from gephyra.samplers.settings import Budget, TrainingSettings
 
 

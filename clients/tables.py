@@ -65,9 +65,10 @@ def _of_object(data: Any) -> Prepared:
         names = [str(name) for name in data.columns]
         return _of_columns(names, (data.iloc[:, index].to_numpy() for index in range(len(names))), len(data))
     try:
-        return _of_array(np.asarray(data))
+        array = np.asarray(data)
     except ValueError:
         raise _ragged(data) from None
+    return _of_array(array)
 
 
 def _of_array(array: NDArray[Any]) -> Prepared:

@@ -32,7 +32,7 @@ from .samples import drawing, resampled
 from .settings import TrainingSettings
 from .watch import Watch
 
-__all__ = ["StopTraining", "TrainingFailed", "train"]
+__all__ = ["train"]
 
 # Of a budget, at most: good coordinates are worth more than steps. The preconditioner then stays where it got to.
 _PRECONDITION_SHARE = 0.5

@@ -82,14 +82,14 @@ async def _resume(upload: Upload, header: pb.UploadBlobRequest.Header) -> None:
 
 
 def _check_complete(header: pb.UploadBlobRequest.Header, upload: Upload) -> None:
-    """Raises InvalidArgument, and forgets what came, if that is not what was announced."""
-    if upload.size == header.size_bytes and upload.sha256 == header.sha256:
-        return
-    upload.drop()
+    """Raises InvalidArgument if what came is not what was announced; too little is kept, wrong content forgotten."""
     if upload.size != header.size_bytes:
+        # The end of a stream and its breaking look the same from here.
         raise _mismatch(f"expected {header.size_bytes} bytes, {upload.size} came")
-    description = f"the bytes have SHA-256 {upload.sha256}, not {header.sha256}"
-    raise InvalidArgument.at(Reason.BLOB_MISMATCH, "header.sha256", description)
+    if upload.sha256 != header.sha256:
+        upload.drop()
+        description = f"the bytes have SHA-256 {upload.sha256}, not {header.sha256}"
+        raise InvalidArgument.at(Reason.BLOB_MISMATCH, "header.sha256", description)
 
 
 def _mismatch(description: str) -> InvalidArgument:

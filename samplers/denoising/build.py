@@ -36,7 +36,7 @@ def build_model(settings: DenoisingSettings, frame: Frame) -> DenoisingModel:
                 "give head continuous for others"
             )
         outputs = frame.levels.numel() // dim
-        return LevelModel(_network(settings, dim, outputs, generator), frame.levels, frame.frequency, frame.gaussian, float(__import__('os').environ.get('GATE','1.0')))
+        return LevelModel(_network(settings, dim, outputs, generator), frame.levels, frame.frequency, frame.gaussian)
     word = settings.prediction or PredictionName.VELOCITY
     if word is PredictionName.ENERGY:
         return EnergyModel(ResidualMlp(dim, 1, settings.width, settings.blocks, generator), given.schedule)

@@ -89,7 +89,7 @@ def _grid(values: Tensor, names: Sequence[str], head: Head) -> Tensor | None:
     """The levels of each column: one grid for all where that is small, else a grid each."""
     if head is Head.CONTINUOUS:
         return None
-    distinct = values.unique()
+    distinct: Tensor = values.unique()
     if len(distinct) <= _MOST_LEVELS:
         return distinct.expand(values.shape[1], -1).contiguous()
     if head is Head.LEVELS:

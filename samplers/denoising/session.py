@@ -23,6 +23,7 @@ from .build import build_loss, build_model
 from .denoiser import DenoisingModel
 from .frame import LOWEST, Frame, frame_of
 from .keeper import Keeper
+from .loss import LossRecord
 from .report import DenoisingMetrics, DenoisingReport
 from .sampler import DenoisingSampler, bound, gaussian_likelihood, placed, summary
 from .settings import DenoisingSettings, LevelsName
@@ -129,11 +130,7 @@ class _Run:
             if self._hooks.should_stop():
                 self._checkpoint()
                 raise StopTraining
-            noise = self._noise(self._stepper.step)
-            batch, rate = self._settings.batch_size, cosine(fraction) * self._keeper.rate
-            record = self._stepper.advance(
-                lambda noise=noise, batch=batch: self._loss.gradient(self._model, self._training, noise, batch), rate
-            )
+            record = self._stepper.advance(self._backward, cosine(fraction) * self._keeper.rate)
             self._watch.step(record, self._stepper.step, self._pace.seconds, self._fraction())
             if self._stepper.step % _BETWEEN == 0:
                 self._validate()
@@ -166,6 +163,10 @@ class _Run:
             warnings=_warnings(frame, self._keeper.least),
         )
         return DenoisingSampler(frame, self._model, self._settings, report, names)
+
+    def _backward(self) -> LossRecord:
+        noise = self._noise(self._stepper.step)
+        return self._loss.gradient(self._model, self._training, noise, self._settings.batch_size)
 
     def _keep(self) -> None:
         """Put the best parameters in place; without rows held out, the newest average."""

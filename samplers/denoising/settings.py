@@ -125,7 +125,7 @@ class DenoisingSettings:
     """Seed of all training noise, in [0, 2**64)."""
     batch_size: int = 256
     """Rows a step, at least 2."""
-    width: int = 256
+    width: int = 128
     """Hidden width of the network, or channels of the U-Net's finest resolution, at least 1."""
     blocks: int = 3
     """Residual blocks, at least 1; of the U-Net: resolutions."""
@@ -133,7 +133,7 @@ class DenoisingSettings:
     """Channels, height and width where rows are images; a U-Net then. None: rows are vectors."""
     learning_rate: float = 2e-3
     """Peak learning rate of Adam in two dimensions, positive; it falls like 1 / sqrt(dim)."""
-    weight_decay: float = 2.5
+    weight_decay: float = 1.0
     """What weights lose in a step, over the learning rate, with 1000 rows, at least 0; it falls like 1 / rows."""
     ema: float = 0.999
     """Decay a step of the averaged parameters that the sampler keeps, in [0, 1); 0: the last ones."""

@@ -9,7 +9,7 @@ import torch
 from google.rpc import code_pb2
 
 from gephyra.protos import target_service_pb2, tensor_pb2, training_service_pb2, worker_pb2
-from gephyra.samplers import session
+from gephyra.samplers import run, session
 from gephyra.targets import loading
 from gephyra.targets.base import Target
 from gephyra.targets.check import check_target
@@ -90,10 +90,10 @@ def train(command: _Command.Train, call: Call) -> None:
             checkpoint_folder=Path(command.checkpoint_folder),
             startup_seconds=call.clock() - call.started,
         )
-    except session.StopTraining:
+    except run.StopTraining:
         call.send(_Event(stopped=_Event.Stopped()))
         return
-    except session.TrainingFailed as error:
+    except run.TrainingFailed as error:
         # What settings and machine disagree on begins with the name of the option.
         inconsistent = error.reason == Reason.INCONSISTENT_SETTINGS
         field = f"config.{str(error).split(maxsplit=1)[0]}" if inconsistent else ""

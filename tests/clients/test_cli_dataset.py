@@ -93,4 +93,4 @@ def test_every_command_teaches_with_an_example() -> None:
     runner = CliRunner()
     for command in ["upload", "list", "show", "delete"]:
         assert f"Example: gephyra dataset {command}" in runner.invoke(app, ["dataset", command, "--help"]).stdout
-    assert "a row an observation" in runner.invoke(app, ["dataset", "--help"]).stdout
+    assert "Upload, list, show and delete data sets" in runner.invoke(app, ["dataset", "--help"]).stdout

@@ -123,7 +123,7 @@ BAD: dict[str, Case] = {
     "NaN in a frame": (lambda _: frame([1.0, np.nan, 2.0]), NOT_FINITE, SECOND, "row 1, column b"),
     "NaN among objects": (lambda _: frame([1, None, 2]).astype({"b": object}), NOT_FINITE, SECOND, "row 1, column b"),
     "a missing object": (lambda _: frame(pandas.Series([1, None, 2], **OBJECTS)), NO_NUMBER, SECOND, "nothing"),
-    "a missing integer": (lambda _: frame(pandas.array([1, None, 2], dtype="Int64")), NO_NUMBER, SECOND, "<NA>"),
+    "a missing integer": (lambda _: frame(pandas.array([1, None, 2], dtype="Int64")), NOT_FINITE, SECOND, "got nan"),
     "a word in a frame": (lambda _: frame(pandas.Series([1, "two", 3], **OBJECTS)), NO_NUMBER, SECOND, "'two'"),
     "words in a frame": (lambda _: frame(["one", "two", "three"]), NO_NUMBER, SECOND | {"row": "0"}, "'one'"),
     "dates in a frame": (lambda _: frame(pandas.to_datetime(["2020-01-01"] * 3)), DTYPE,

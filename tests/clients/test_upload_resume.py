@@ -36,7 +36,7 @@ def test_an_upload_that_breaks_anywhere_goes_on_where_it_broke(
     server: ServerProcess, first: int, others: list[int], seed: int
 ) -> None:
     table = np.random.Generator(np.random.Philox(seed)).standard_normal((ROWS, COLUMNS))
-    with cutting_proxy(server.socket, [first, *others]) as address, Client(address, patience=20.0) as client:
+    with cutting_proxy(server.socket, [first, *others]) as proxy, Client(proxy.address, patience=20.0) as client:
         sent = client.upload(table, progress=False)
     assert sent.content_sha256 == hashlib.sha256(table.tobytes()).hexdigest()
     assert sent.shape == (ROWS, COLUMNS)
@@ -51,8 +51,8 @@ def test_nothing_half_uploaded_is_seen_and_another_client_goes_on(server: Server
     name = f"blobs/{hashlib.sha256(table.tobytes()).hexdigest()}"
     # Every connection of the first client is cut in the middle: it runs out of patience.
     with (
-        cutting_proxy(server.socket, [SIZE // 2] + [1] * 50) as address,
-        Client(address, patience=0.5) as client,
+        cutting_proxy(server.socket, [SIZE // 2] + [1] * 50) as proxy,
+        Client(proxy.address, patience=0.5) as client,
         pytest.raises(errors.GephyraError),
     ):
         client.upload(table, "half-sent", progress=False)
@@ -64,9 +64,10 @@ def test_nothing_half_uploaded_is_seen_and_another_client_goes_on(server: Server
         assert not blob.complete
         assert 0 < blob.received_bytes < SIZE
         # Another client, as after a restart of the process, sends what is missing and no more.
-        with cutting_proxy(server.socket, []) as address, Client(address) as second:
+        with cutting_proxy(server.socket, []) as proxy, Client(proxy.address) as second:
             dataset = second.upload(table, "half-sent", progress=False)
-            assert dataset.content_sha256 == name.removeprefix("blobs/")
+        assert dataset.content_sha256 == name.removeprefix("blobs/")
+        assert SIZE - blob.received_bytes < proxy.passed < SIZE - blob.received_bytes + 16_384
         dataset = client.dataset("half-sent")
         dataset.delete()
         assert not any((server.data / "artefacts").rglob(dataset.content_sha256))

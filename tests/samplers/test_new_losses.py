@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gephyra.samplers import session
+from gephyra.samplers import run, session
 from gephyra.samplers.bridge import Bridge
 from gephyra.samplers.losses import PathCoefficients, reverse_kl_log_derivative
 from gephyra.samplers.noise import NoiseSource
@@ -130,7 +130,7 @@ def test_trust_region_evaluates_the_target_at_refreshes_only() -> None:
 
 
 def test_forward_kl_without_draws_says_what_to_do() -> None:
-    with pytest.raises(session.TrainingFailed, match="start from an earlier sampler") as failure:
+    with pytest.raises(run.TrainingFailed, match="start from an earlier sampler") as failure:
         session.train(_WithoutDraws(0.5, 0.7, 2), settings(loss=Loss.FKL))
     assert failure.value.reason == "NO_SAMPLES"
 

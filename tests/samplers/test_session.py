@@ -12,8 +12,9 @@ from gephyra.samplers.checkpoint import latest_checkpoint
 from gephyra.samplers.finish import REPORT_PATHS
 from gephyra.samplers.objectives import OBJECTIVES
 from gephyra.samplers.report import Metrics
+from gephyra.samplers.run import StopTraining, TrainingFailed
 from gephyra.samplers.sampler import Sampler
-from gephyra.samplers.session import StopTraining, TrainingFailed, train
+from gephyra.samplers.session import train
 from gephyra.samplers.settings import Budget, Loss, Method, Precondition, TrainingSettings
 from gephyra.targets.base import AutogradTarget, OpaqueTarget
 from gephyra.targets.gaussian import Gaussian

@@ -13,8 +13,9 @@ from gephyra.samplers.objectives import OBJECTIVES
 from gephyra.samplers.optimise import Optimiser
 from gephyra.samplers.random import torch_generator
 from gephyra.samplers.report import Metrics, Served
+from gephyra.samplers.run import StopTraining, TrainingFailed
 from gephyra.samplers.sampler import Sampler
-from gephyra.samplers.session import StopTraining, TrainingFailed, train
+from gephyra.samplers.session import train
 from gephyra.samplers.settings import Budget, Goal, Loss, Method, Precision, Precondition
 from gephyra.targets.gaussian import Gaussian, GaussianMixture
 from tests.samplers.bridges import objective_of

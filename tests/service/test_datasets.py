@@ -129,9 +129,8 @@ RECORD = st.builds(
 
 @given(record=RECORD)
 def test_records_survive_the_store_and_the_wire(record: DatasetRecord) -> None:
-    store = Store(Path(":memory:"))
+    store = Store(Path(":memory:"))  # Readers and writers would each have one of their own.
     store.write_now(datasets.add, TENANT, record)
-    # The reader has a connection of its own, which in memory is a database of its own.
     assert store.write_now(datasets.find, TENANT, record.name) == record
     assert store.write_now(datasets.find_origin, TENANT, "o") == record
     store.close()

@@ -138,6 +138,22 @@ def test_artefacts_appear_whole_and_are_checked_when_read(tmp_path: Path) -> Non
         artefacts.read(sha256)
 
 
+def test_content_is_adopted_and_outlives_where_it_came_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting, artefacts = Artefacts(tmp_path / "waiting"), Artefacts(tmp_path / "artefacts")
+    for content, links in ((b"linked", True), (b"copied", False)):
+        sha256 = waiting.put(content)
+        with monkeypatch.context() as patch:
+            if not links:
+                patch.setattr("os.link", lambda *_: (_ for _ in ()).throw(PermissionError()))
+            artefacts.adopt(waiting.path(sha256), sha256)
+        waiting.remove(sha256)
+        assert artefacts.read(sha256) == content
+        artefacts.adopt(waiting.path(sha256), sha256)
+    assert sorted(artefacts.digests()) == sorted(hashlib.sha256(each).hexdigest() for each in (b"linked", b"copied"))
+    with pytest.raises(FileNotFoundError):
+        artefacts.adopt(tmp_path / "nothing", "00" * 32)
+
+
 async def test_frames_cross_in_both_ways_and_end_cleanly() -> None:
     ours, theirs = socket.socketpair()
     reader, writer = await asyncio.open_unix_connection(sock=ours)

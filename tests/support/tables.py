@@ -122,7 +122,7 @@ NAMES_INVALID = "COLUMN_NAMES_INVALID"
 BAD: dict[str, Bad] = {
     "NaN": Bad(raw(with_cell(80_001, 3, np.nan)), NOT_FINITE, at(80_001, 3, "x3"), "row 80001, column x3"),
     "inf": Bad(raw(with_cell(0, 6, -np.inf)), NOT_FINITE, at(0, 6, "x6"), "got -inf"),
-    "NaN, float32": Bad(raw(np.float32([[1, 2], [3, np.nan]])), NOT_FINITE, at(1, 1, "x1"), "got nan"),
+    "NaN, float32": Bad(raw(np.array([[1, 2], [3, np.nan]], np.float32)), NOT_FINITE, at(1, 1, "x1"), "got nan"),
     "NaN in a named column": Bad(
         named(raw(np.array([[1, 2], [np.nan, 4]])), "age", "dose"), NOT_FINITE, at(1, 0, "age"), "column age"
     ),

@@ -94,3 +94,19 @@ def test_wrong_gaussians_are_refused() -> None:
         GaussianDenoiser(torch.zeros(2), torch.tensor([1.0, 0.0]))
     with pytest.raises(ValueError, match=r"covariance \(dim, dim\) or \(dim,\) expected, got \(2,\) and \(3,\)"):
         GaussianDenoiser(torch.zeros(2), torch.ones(3))
+
+
+def test_a_coordinate_given_the_others_is_as_their_joint_covariance_says() -> None:
+    """x_0 and the noised x_1, x_2 are jointly Gaussian: regression of the one on the others."""
+    factor = FULL.tril[0]
+    covariance, mean = factor @ factor.mT, FULL.mean[0]
+    y, log_snr = normal("exact/others", 20, 3), 12 * uniform("exact/others/levels", 20) - 6
+    found_mean, found_variance = GaussianDenoiser(mean, covariance).from_others(y, log_snr)
+    level = preserving(log_snr)
+    for row in range(20):
+        alpha, sigma = float(level.alpha[row]), float(level.sigma[row])
+        others = alpha**2 * covariance[1:, 1:] + sigma**2 * torch.eye(2, dtype=torch.float64)
+        gain = torch.linalg.solve(others, alpha * covariance[1:, 0])
+        assert torch.allclose(found_mean[row, 0], mean[0] + gain @ (y[row, 1:] - alpha * mean[1:]), rtol=1e-9)
+        expected = covariance[0, 0] - gain @ (alpha * covariance[1:, 0])
+        assert torch.allclose(found_variance[row, 0], expected, rtol=1e-9)

@@ -17,7 +17,7 @@ from gephyra.samplers.run import StopTraining, TrainingFailed
 from gephyra.samplers.settings import Budget, Device
 
 QUICK = DenoisingSettings(budget=Budget(iterations=150), width=24, blocks=1, batch_size=64, solver_steps=4)
-LONGER = replace(QUICK, budget=Budget(iterations=600))
+LONGER = replace(QUICK, budget=Budget(iterations=1500))
 NAMES = ("a", "b")
 
 
