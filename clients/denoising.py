@@ -34,7 +34,7 @@ _FIELDS = [field.name for field in training_service_pb2.DenoisingConfig.DESCRIPT
 class DenoisingOptions(TypedDict, total=False):
     """The options of `client.train` that a model of data has beside those it shares with samplers of a target.
 
-    Shared are seed, preset, seconds, iterations (300 s if no budget is given), batch_size (256), width (256),
+    Shared are seed, preset, seconds, iterations (300 s if no budget is given), batch_size (256), width (128),
     learning_rate (0.002), ema (0.999), device and precision. One that is left out, or None, is the server's default.
     """
 
@@ -58,6 +58,8 @@ class DenoisingOptions(TypedDict, total=False):
     """Residual blocks, or resolutions of a U-Net; 3."""
     image: Sequence[int] | None
     """Channels, height and width where rows are images; rows are vectors if left out."""
+    weight_decay: float | None
+    """What weights lose in a step, over the learning rate, with 1000 rows; less with more rows; 1."""
     validation: float | None
     """Share of the rows that only choose the stopping point; 0.1."""
     solver: str | None

@@ -44,7 +44,8 @@ _ENUMS: Mapping[str, Words] = {
     "precision": words_of(pb.Precision.items(), "PRECISION", Precision, Reason.UNKNOWN_PRECISION),
 }  # fmt: skip
 _PLAIN = (
-    "time_steps", "high", "seed", "batch_size", "width", "blocks", "learning_rate", "ema", "validation", "solver_steps",
+    "time_steps", "high", "seed", "batch_size", "width", "blocks", "learning_rate", "weight_decay", "ema", "validation",
+    "solver_steps",
 )  # fmt: skip
 _BUDGETS = ("iterations", "seconds")
 _REASONS = {"prediction": Reason.INCONSISTENT_SETTINGS, **dict.fromkeys(_BUDGETS, Reason.BUDGET_OUT_OF_RANGE)}

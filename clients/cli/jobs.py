@@ -19,6 +19,7 @@ from .model import (
     SolverSteps,
     TimeSteps,
     Validation,
+    WeightDecay,
     Weighting,
     image_of,
 )  # fmt: skip
@@ -72,7 +73,8 @@ def train(
     reward_to_go: RewardToGo = None, ema: Ema = None, seed: Seed = 0, device: Device = None,
     precision: Precision = None, prediction: Prediction = None, weighting: Weighting = None, schedule: Schedule = None,
     levels: Levels = None, head: Head = None, time_steps: TimeSteps = None, high: High = None, blocks: Blocks = None,
-    image: Image = None, validation: Validation = None, solver: Solver = None, solver_steps: SolverSteps = None,
+    image: Image = None, weight_decay: WeightDecay = None, validation: Validation = None, solver: Solver = None,
+    solver_steps: SolverSteps = None,
     detach: Annotated[bool, typer.Option("--detach", help="Do not wait (with --server only).")] = False,
     server: Server = None, folder: Folder = None, as_json: Json = False,
 ) -> None:  # fmt: skip
@@ -98,7 +100,8 @@ def train(
             prior_rate=prior_rate, annealing_rate=annealing_rate, time_rate=time_rate, reward_to_go=reward_to_go,
             ema=ema, device=device, precision=precision, prediction=prediction, weighting=weighting,
             schedule=schedule, levels=levels, head=head, time_steps=time_steps, high=high, blocks=blocks,
-            image=image_of(image), validation=validation, solver=solver, solver_steps=solver_steps,
+            image=image_of(image), weight_decay=weight_decay, validation=validation, solver=solver,
+            solver_steps=solver_steps,
         )  # fmt: skip
         if not detach:
             _report(job.result(), job.name, as_json)

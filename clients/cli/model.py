@@ -10,7 +10,7 @@ from ..errors import InvalidArgument, Violation
 
 __all__ = [
     "Blocks", "Head", "High", "Image", "Levels", "Prediction", "Schedule", "Solver", "SolverSteps", "TimeSteps",
-    "Validation", "Weighting", "image_of",
+    "Validation", "WeightDecay", "Weighting", "image_of",
 ]  # fmt: skip
 
 _PANEL = "Of a data set (method denoising)"
@@ -56,6 +56,10 @@ Image = Annotated[
     typer.Option(
         metavar="C,H,W", help="Rows are images: channels, height, width; vectors if not given.", rich_help_panel=_PANEL
     ),
+]
+WeightDecay = Annotated[
+    float | None,
+    typer.Option(help="What weights lose in a step, with 1000 rows; 1 if not given.", rich_help_panel=_PANEL),
 ]
 Validation = Annotated[
     float | None,

@@ -32,6 +32,7 @@ SAID: dict[str, tuple[Any, str, Any]] = {
     "high": (7.5, "high", 7.5),
     "blocks": (2, "blocks", 2),
     "image": ((1, 8, 8), "image", [1, 8, 8]),
+    "weight_decay": (0.5, "weight_decay", 0.5),
     "validation": (0.25, "validation", 0.25),
     "solver": ("dpm-solver", "solver", denoising_pb2.SOLVER_DPM_SOLVER),
     "solver_steps": (20, "solver_steps", 20),

@@ -51,6 +51,7 @@ DOMAINS: dict[str, st.SearchStrategy[Any]] = {
     "blocks": st.integers(1, 64),
     "image": st.none() | st.tuples(*[st.integers(1, 64)] * 3),
     "learning_rate": st.floats(1e-6, 0.5),
+    "weight_decay": st.floats(0.0, 1000.0),
     "ema": SHARE,
     "validation": SHARE,
     "solver": st.sampled_from(SolverName),
@@ -143,6 +144,7 @@ REFUSED: list[tuple[dict[str, Any], str, str, str]] = [
     *[({"image": bad}, "FIELD_INVALID", "image", "channels, height and width") for bad in ([8], [1, 0, 8], [1] * 4)],
     *[({"learning_rate": bad}, "FIELD_INVALID", "learning_rate", "between 0 and 1") for bad in (0.0, 1.0, NAN)],
     *[({"ema": bad}, "FIELD_INVALID", "ema", "below 1") for bad in (-0.1, 1.0, NAN)],
+    *[({"weight_decay": bad}, "FIELD_INVALID", "weight_decay", "between 0 and 1000") for bad in (-0.1, 1001.0, NAN)],
     *[({"validation": bad}, "FIELD_INVALID", "validation", "below 1") for bad in (-0.1, 1.0, NAN)],
     *[({"solver_steps": bad}, "FIELD_INVALID", "solver_steps", "between 1 and 4096") for bad in (0, 4097)],
 ]
