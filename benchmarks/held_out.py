@@ -9,8 +9,8 @@
 * `cancer`: scikit-learn's breast cancer, 569 rows of 30 features, standardised; a fifth held out. Beside the Gaussian
   with the training rows' mean and covariance.
 
-Splits are by --seed as well. ELBO and probability flow are two models' likelihoods; see docs/data.md. `--sheet` writes
-64 draws of the digits as a picture.
+Splits are by --seed as well. The ELBO and the probability flow are likelihoods of two models, of which neither bounds
+the other. `--sheet` writes 64 draws of the digits as a picture.
 """
 
 import argparse

@@ -7,7 +7,7 @@ from gephyra.protos import denoising_pb2, training_service_pb2
 
 from .errors import InvalidArgument, Violation
 from .request import fill
-from .words import DEVICES, PRECISIONS, PRESETS, check_budget, chosen, words_of
+from .words import DEVICES, PRECISIONS, resolved, spelt, words_of
 
 __all__ = [
     "HEADS", "LEVELS", "METHOD", "PREDICTIONS", "SCHEDULES", "SOLVERS", "WEIGHTINGS", "DenoisingOptions",
@@ -75,17 +75,11 @@ def denoising_config(options: Mapping[str, Any]) -> training_service_pb2.Denoisi
     Raises InvalidArgument, naming the field, for an unknown word, two budgets, a value of the wrong kind, or an option
     that a model of data does not have.
     """
-    given = {name: value for name, value in options.items() if value is not None}
-    for name in given:
-        if name not in (*_FIELDS, "preset"):
+    for name, value in options.items():
+        if value is not None and name not in (*_FIELDS, "preset"):
             sentence = f"{name} is an option of samplers of a target; a model of data has {', '.join(_FIELDS)}"
             raise InvalidArgument(sentence, reason="INCONSISTENT_SETTINGS", violations=[Violation(name, sentence)])
-    given |= {
-        name: chosen(known, name, given[name], f"denoising.{name}") for name, known in _WORDS.items() if name in given
-    }
-    check_budget([name for name in _BUDGETS if name in given], _BUDGETS, "denoising")
-    if "preset" in given:
-        given["seconds"] = chosen(PRESETS, "preset", given.pop("preset"), "preset")
+    given = resolved(options, _WORDS, _BUDGETS, "denoising")
     image = given.pop("image", None)
     config = fill(training_service_pb2.DenoisingConfig(), "denoising.", **given)
     if image is not None:
@@ -99,11 +93,7 @@ def denoising_config(options: Mapping[str, Any]) -> training_service_pb2.Denoisi
 
 def denoising_options(config: training_service_pb2.DenoisingConfig) -> dict[str, Any]:
     """The options for which a config stands; inverse of `denoising_config`."""
-    options: dict[str, Any] = {field.name: value for field, value in config.ListFields()}
-    for name, known in _WORDS.items():
-        if name in options:
-            # A later server may know more words than we do.
-            options[name] = next((word for word, number in known.items() if number == options[name]), "unknown")
+    options = spelt(config, _WORDS)
     if "image" in options:
         options["image"] = tuple(options["image"])
     return options

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from google.protobuf.message import Message
+
 from gephyra.protos import sampler_service_pb2, target_service_pb2, training_service_pb2
 
 from .errors import InvalidArgument, Violation
@@ -11,7 +13,7 @@ from .request import fill
 
 __all__ = [
     "DEVICES", "INTEGRATORS", "LOSSES", "METHODS", "POLISHES", "PRECISIONS", "PRECONDITIONS", "PRESETS", "JobState",
-    "TargetState", "check_budget", "chosen", "draw_settings", "train_options", "training_config", "words_of",
+    "TargetState", "chosen", "draw_settings", "resolved", "spelt", "train_options", "training_config", "words_of",
 ]  # fmt: skip
 
 W = TypeVar("W")
@@ -92,15 +94,9 @@ def training_config(**options: Any) -> training_service_pb2.TrainingConfig:
     Raises InvalidArgument, naming the field, for an unknown word, two budgets, or a value of the wrong kind.
     The server checks domains, and what goes with what.
     """
-    given = {name: value for name, value in options.items() if value is not None}
-    given |= {
-        name: chosen(words, name, given[name], f"config.{name}") for name, words in _OPTIONS.items() if name in given
-    }
-    check_budget([name for name in _BUDGETS if name in given], _BUDGETS, "config")
+    given = resolved(options, _OPTIONS, _BUDGETS, "config")
     if not any(name in given for name in _BUDGETS):
-        given["preset"] = "standard"
-    if "preset" in given:
-        given["seconds"] = chosen(PRESETS, "preset", given.pop("preset"), "preset")
+        given["seconds"] = PRESETS["standard"]
     return fill(training_service_pb2.TrainingConfig(), "config.", **given)
 
 
@@ -116,12 +112,33 @@ def draw_settings(
 
 def train_options(config: training_service_pb2.TrainingConfig) -> dict[str, Any]:
     """The options of `client.train` for which a config stands; inverse of `training_config`."""
+    return spelt(config, _OPTIONS)
+
+
+def spelt(config: Message, words: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+    """The fields of a config that are there, in the words of each option."""
     options: dict[str, Any] = {field.name: value for field, value in config.ListFields()}
-    for name, words in _OPTIONS.items():
+    for name, known in words.items():
         if name in options:
             # A later server may know more words than we do.
-            options[name] = next((word for word, number in words.items() if number == options[name]), "unknown")
+            options[name] = next((word for word, number in known.items() if number == options[name]), "unknown")
     return options
+
+
+def resolved(
+    options: Mapping[str, Any], words: Mapping[str, Mapping[str, int]], budgets: Sequence[str], path: str
+) -> dict[str, Any]:
+    """What goes into the config at `path`: options that are not None, words as numbers, a preset as its seconds.
+
+    Raises InvalidArgument, naming the field, for an unknown word or more than one of the budgets.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    said = {name: known for name, known in words.items() if name in given}
+    given |= {name: chosen(known, name, given[name], f"{path}.{name}") for name, known in said.items()}
+    _check_budget([name for name in budgets if name in given], budgets, path)
+    if "preset" in given:
+        given["seconds"] = chosen(PRESETS, "preset", given.pop("preset"), "preset")
+    return given
 
 
 def chosen(words: Mapping[str, W], option: str, word: object, field: str) -> W:
@@ -132,7 +149,7 @@ def chosen(words: Mapping[str, W], option: str, word: object, field: str) -> W:
     return words[word]
 
 
-def check_budget(given: Sequence[str], known: Sequence[str], path: str) -> None:
+def _check_budget(given: Sequence[str], known: Sequence[str], path: str) -> None:
     """Raises InvalidArgument for more than one budget of those known in the message at `path`."""
     if len(given) > 1:
         # A preset is a word of ours, not a field of the wire.

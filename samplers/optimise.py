@@ -11,7 +11,7 @@ from .bridge import Bridge
 from .noise import NoiseSource
 from .objective import Gradient, Objective
 from .settings import Learn, TrainingSettings
-from .stepper import Stepper, cosine, part_of
+from .stepper import Stepper, cosine, join_parts, part_of
 
 __all__ = ["Optimiser", "load_bridge"]
 
@@ -59,8 +59,7 @@ class Optimiser:
         """All that the next step depends on, besides the step count."""
         parts = {"bridge": self.bridge.state_dict(), "objective": self._objective.state_dict()}
         parts["memory"] = self._objective.tensors()
-        named = {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
-        return named | self._stepper.tensors()
+        return join_parts(parts) | self._stepper.tensors()
 
     def restore(self, tensors: dict[str, Tensor], step: int, target: Target) -> None:
         """Go on from what `tensors` returned after `step` steps on `target`.

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gephyra.targets.base import Target
 
+from .blocks import blocks_of
 from .bridge import Bridge
 from .components import Components
 from .coordinates import Coordinates
@@ -31,7 +32,7 @@ from .prepare import new_baseline, new_bridge
 from .report import Facts, PolishReport, Report, Served
 from .settings import Device, TrainingSettings
 from .shift import Weighted, shift
-from .stepper import part_of
+from .stepper import join_parts, part_of
 from .storage import read_tensors, write_tensors
 
 __all__ = ["Block", "Sampler", "pack_coordinates", "unpack_coordinates"]
@@ -85,12 +86,9 @@ class Sampler:
 
         Raises ValueError, beginning with the field's name, for draws that a sampler of this method cannot make.
         """
-        stop = start + count
-        for index, drawn in self._blocks(seed, start, count, how):
+        for index, rows, drawn in self._blocks(seed, start, count, how):
             x = self._view.to_target(drawn.u).float().cpu()
-            first = index * self.block_size
-            rows = slice(max(start - first, 0), min(stop - first, self.block_size))
-            yield Block(first + rows.start, x[rows], drawn.log_weight.cpu()[rows])
+            yield Block(index * self.block_size + rows.start, x[rows], drawn.log_weight.cpu()[rows])
 
     def polish_report(self, seed: int, start: int, count: int, how: Draws) -> PolishReport:
         """What resampling and polish do to the weighted draws of all blocks that hold start, ..., start + count - 1.
@@ -99,7 +97,7 @@ class Sampler:
         """
         if count < 1:
             raise ValueError(f"count must be at least 1, got {count}")
-        drawn = [part for _, part in self._blocks(seed, start, count, how)]
+        drawn = [part for *_, part in self._blocks(seed, start, count, how)]
         weights = [(part.raw_u, part.raw_log_weight, part.u, part.log_weight) for part in drawn]
         raw, raw_weight, new, weight = (torch.cat(parts).cpu() for parts in zip(*weights, strict=True))
         langevin = how.polish.langevin
@@ -128,7 +126,7 @@ class Sampler:
 
     def save(self, path: Path) -> None:
         """Write the sampler, without its target, to a safetensors file."""
-        tensors = {f"bridge.{name}": value for name, value in self.bridge.state_dict().items()}
+        tensors = join_parts({"bridge": self.bridge.state_dict()})
         tensors |= pack_coordinates(self.coordinates, self.components)
         record = {
             "format": _FORMAT,
@@ -139,12 +137,12 @@ class Sampler:
         }
         write_tensors(path, tensors, record)
 
-    def _blocks(self, seed: int, start: int, count: int, how: Draws) -> Iterator[tuple[int, Drawn]]:
-        """The blocks that hold these draws, with their indices."""
+    def _blocks(self, seed: int, start: int, count: int, how: Draws) -> Iterator[tuple[int, slice, Drawn]]:
+        """The blocks that hold these draws, with their indices and rows."""
         how.check(self.settings.method)
-        for index in range(start // self.block_size, -(-(start + count) // self.block_size)):
+        for index, rows in blocks_of(start, count, self.block_size):
             langevin = self._langevin if how.polish.langevin else None
-            yield index, draw_block(self.bridge, self._view, how, langevin, seed, index, self.block_size)
+            yield index, rows, draw_block(self.bridge, self._view, how, langevin, seed, index, self.block_size)
 
     @cached_property
     def _langevin(self) -> Langevin:
@@ -194,7 +192,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def pack_coordinates(coordinates: Coordinates, components: Components | None) -> dict[str, Tensor]:
     """Named tensors for a file; `unpack_coordinates` inverts it."""
     parts: dict[str, Any] = {"coordinates": coordinates, "components": components}
-    return {f"{part}.{k}": v for part, value in parts.items() if value is not None for k, v in value._asdict().items()}
+    return join_parts({part: value._asdict() for part, value in parts.items() if value is not None})
 
 
 def unpack_coordinates(tensors: dict[str, Tensor]) -> tuple[Coordinates, Components | None]:

@@ -30,6 +30,7 @@ from .run import Hooks, Pace, StopTraining, TrainingFailed
 from .sampler import Sampler, pack_coordinates, unpack_coordinates
 from .samples import drawing, resampled
 from .settings import TrainingSettings
+from .stepper import join_parts
 from .watch import Watch
 
 __all__ = ["train"]
@@ -124,8 +125,7 @@ class _Run:
         prepared = Prepared(start.coordinates, start.components, start.report.precondition, 0.0, draws)
         self._optimiser = self._new_optimiser(prepared)
         if start.report.served is Served.BRIDGE:
-            parameters = {f"bridge.{name}": value for name, value in start.bridge.state_dict().items()}
-            load_bridge(self._optimiser.bridge, parameters)
+            load_bridge(self._optimiser.bridge, join_parts({"bridge": start.bridge.state_dict()}))
         self._checkpoint(prepared)
         return prepared
 

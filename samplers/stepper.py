@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .adam import Adam
 
-__all__ = ["Stepper", "cosine", "part_of"]
+__all__ = ["Stepper", "cosine", "join_parts", "part_of"]
 
 _CLIP_NORM = 1.0
 # The cosine ends here, as a share of the peak: the last steps still average over noise.
@@ -28,7 +28,7 @@ class Stepper:
     Args:
         modules: By the prefix of their parameters' names.
         learning_rate: At the start of the budget, positive.
-        ema: Decay of the average of parameters, in (0, 1); None or 0: no average.
+        ema: Decay of the average of parameters, in [0, 1); 0: no average.
         multiple: Of the learning rate, by a parameter's name.
         decay: What matrices lose in a step, as a share and over the learning rate (Loshchilov and Hutter 2019).
 
@@ -40,7 +40,7 @@ class Stepper:
         self,
         modules: Mapping[str, nn.Module],
         learning_rate: float,
-        ema: float | None,
+        ema: float,
         multiple: Callable[[str], float] = lambda name: 1.0,
         decay: float = 0.0,
     ) -> None:
@@ -115,7 +115,7 @@ class Stepper:
         parts = {"adam": self._adam.tensors()}
         if self._average is not None:
             parts["average"] = {"flat": self._average}
-        return {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
+        return join_parts(parts)
 
     def restore(self, tensors: dict[str, Tensor], step: int) -> None:
         """Go on from what `tensors` returned after `step` steps. Raises ValueError for tensors of other parameters."""
@@ -125,7 +125,7 @@ class Stepper:
         self.step = step
 
     def _note_average(self) -> None:
-        if self._average is None or self._ema is None:
+        if self._average is None:
             return
         # A short memory at first, so that the average forgets where it started.
         decay = min(self._ema, (1.0 + self.step) / (10.0 + self.step))
@@ -136,6 +136,11 @@ class Stepper:
         parts = change.split([parameter.numel() for parameter in self._parameters])
         for parameter, part in zip(self._parameters, parts, strict=True):
             parameter.add_(part.view_as(parameter))
+
+
+def join_parts(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The tensors of all parts, those of part `p` named `p.*`; `part_of` takes one out again."""
+    return {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
 
 
 def part_of(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:

@@ -18,10 +18,10 @@ from gephyra.samplers.denoising.settings import (
 )
 from gephyra.samplers.settings import Budget, Device, Precision
 
-from .errors import InvalidArgument, Reason
+from .errors import Reason
 from .store.records import DatasetRecord
 from .tensors import dtype_number
-from .words import Words, number_of, word_of, words_of
+from .words import Words, field_refused, number_of, word_of, words_of
 
 __all__ = [
     "from_denoising", "from_denoising_metrics", "from_denoising_report", "from_solver", "to_denoising",
@@ -69,9 +69,7 @@ def from_denoising(config: pb.DenoisingConfig) -> DenoisingSettings:
             chosen["budget"] = Budget(**budget)
         return DenoisingSettings(**chosen)
     except ValueError as error:
-        # Its messages begin with the name of the field.
-        name = str(error).split(maxsplit=1)[0].rstrip(":")
-        raise InvalidArgument.at(_REASONS.get(name, Reason.FIELD_INVALID), f"denoising.{name}", str(error)) from None
+        raise field_refused(error, "denoising", _REASONS) from None
 
 
 def to_denoising(settings: DenoisingSettings) -> pb.DenoisingConfig:

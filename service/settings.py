@@ -20,7 +20,7 @@ from gephyra.samplers.settings import (
 )
 
 from .errors import InvalidArgument, Reason
-from .words import Words, number_of, word_of, words_of
+from .words import Words, field_refused, number_of, word_of, words_of
 
 __all__ = ["from_config", "from_how", "to_config", "to_how"]
 
@@ -73,7 +73,7 @@ def from_config(config: pb.TrainingConfig, start: TrainingSettings | None = None
         chosen["goal"] = Goal(**{name: given[field] for field, name in _GOAL.items() if field in given})
         return TrainingSettings(**chosen)
     except ValueError as error:
-        raise _refused(str(error)) from None
+        raise field_refused(error, "config", _REASONS) from None
 
 
 def to_config(settings: TrainingSettings) -> pb.TrainingConfig:
@@ -95,10 +95,8 @@ def from_how(how: sampler_service_pb2.DrawSettings, method: Method) -> Draws:
         draws = Draws(**given)
         draws.check(method)
     except ValueError as error:
-        # Its messages begin with the name of the field, too.
-        name = str(error).split(maxsplit=1)[0]
-        reason = Reason.FIELD_INVALID if name == "polish_steps" else Reason.INCONSISTENT_SETTINGS
-        raise InvalidArgument.at(reason, f"how.{name}", str(error)) from None
+        reasons = {"polish_steps": Reason.FIELD_INVALID}
+        raise field_refused(error, "how", reasons, Reason.INCONSISTENT_SETTINGS) from None
     return draws
 
 
@@ -123,9 +121,3 @@ def _inherited(chosen: Mapping[str, Any], start: TrainingSettings) -> dict[str, 
                 f"got {chosen[name]}",
             )
     return theirs
-
-
-def _refused(message: str) -> InvalidArgument:
-    """The settings' messages begin with the name of the field."""
-    name = message.split(maxsplit=1)[0]
-    return InvalidArgument.at(_REASONS.get(name, Reason.FIELD_INVALID), f"config.{name}", message)

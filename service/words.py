@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from .errors import InvalidArgument, Reason
 
-__all__ = ["Words", "number_of", "word_of", "words_of"]
+__all__ = ["Words", "field_refused", "number_of", "word_of", "words_of"]
 
 
 class Words(NamedTuple):
@@ -34,3 +34,11 @@ def word_of(known: Words, number: int, path: str) -> StrEnum:
 def number_of(known: Words, word: StrEnum | None) -> Any:
     """The number of a word; None for none."""
     return next((number for number, spelt in known.by_number.items() if spelt is word), None)
+
+
+def field_refused(
+    error: ValueError, path: str, reasons: Mapping[str, Reason], usual: Reason = Reason.FIELD_INVALID
+) -> InvalidArgument:
+    """What to answer where settings refused a value: their messages begin with the name of the field."""
+    name = str(error).split(maxsplit=1)[0].rstrip(":")
+    return InvalidArgument.at(reasons.get(name, usual), f"{path}.{name}", str(error))

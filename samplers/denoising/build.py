@@ -24,11 +24,7 @@ def noise_schedule(settings: DenoisingSettings, frame: Frame) -> NoiseSchedule:
 
 def build_model(settings: DenoisingSettings, frame: Frame) -> DenoisingModel:
     """An untrained model. Raises ValueError for a prediction that the head does not make, or images of another size."""
-    dim, generator, given = (
-        len(frame.transform.shift),
-        torch_generator("init", settings.seed),
-        noise_schedule(settings, frame),
-    )
+    dim, generator = len(frame.transform.shift), torch_generator("init", settings.seed)
     if frame.levels is not None and frame.frequency is not None:
         if settings.prediction not in (None, PredictionName.DATA):
             raise ValueError(
@@ -37,6 +33,7 @@ def build_model(settings: DenoisingSettings, frame: Frame) -> DenoisingModel:
             )
         outputs = frame.levels.numel() // dim
         return LevelModel(_network(settings, dim, outputs, generator), frame.levels, frame.frequency, frame.gaussian)
+    given = noise_schedule(settings, frame)
     word = settings.prediction or PredictionName.VELOCITY
     if word is PredictionName.ENERGY:
         return EnergyModel(ResidualMlp(dim, 1, settings.width, settings.blocks, generator), given.schedule)

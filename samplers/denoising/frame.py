@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..stepper import join_parts, part_of
 from .exact import GaussianDenoiser
 from .level_head import level_frequencies
 from .settings import DenoisingSettings, Head
@@ -44,19 +45,15 @@ class Frame(NamedTuple):
         parts |= {"covariance": self.gaussian.covariance, "high": torch.tensor(self.high, dtype=torch.float64)}
         if self.levels is not None and self.frequency is not None:
             parts |= {"levels": self.levels, "frequency": self.frequency}
-        return {f"frame.{name}": value for name, value in parts.items()}
+        return join_parts({"frame": parts})
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor], caution: str | None) -> "Frame":
         """Raises KeyError for missing tensors."""
-
-        def part(name: str) -> Tensor:
-            return tensors[f"frame.{name}"]
-
-        gaussian = GaussianDenoiser(part("mean"), part("covariance"))
-        levels, frequency = tensors.get("frame.levels"), tensors.get("frame.frequency")
-        transform = DataTransform(part("shift"), part("scale"))
-        return cls(transform, gaussian, float(part("high")), levels, frequency, caution)
+        parts = part_of(tensors, "frame")
+        gaussian = GaussianDenoiser(parts["mean"], parts["covariance"])
+        transform = DataTransform(parts["shift"], parts["scale"])
+        return cls(transform, gaussian, float(parts["high"]), parts.get("levels"), parts.get("frequency"), caution)
 
 
 def frame_of(data: Tensor, names: Sequence[str], settings: DenoisingSettings) -> Frame:

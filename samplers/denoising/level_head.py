@@ -23,6 +23,8 @@ from .schedule import VariancePreserving, preserving
 
 __all__ = ["HeadReconstruction", "LevelModel", "level_frequencies"]
 
+_ROWS = 1024
+
 
 class LevelModel(DenoisingModel):
     """A denoiser by probabilities of levels.
@@ -39,6 +41,7 @@ class LevelModel(DenoisingModel):
 
     levels: Tensor
     log_frequency: Tensor
+    alone: Tensor
 
     def __init__(
         self, network: Network, levels: Tensor, frequency: Tensor, gaussian: GaussianDenoiser | None = None
@@ -52,6 +55,10 @@ class LevelModel(DenoisingModel):
         self.gate = nn.Parameter(torch.ones(network.dim), requires_grad=gaussian is not None)
         there = ~levels.isnan()
         self.register_buffer("levels", torch.where(there, levels, 0.0).float())
+        if gaussian is not None:
+            covariance, centred = gaussian.covariance, self.levels - gaussian.mean.float()[:, None]
+            variance = covariance if covariance.ndim == 1 else covariance.diagonal()
+            self.register_buffer("alone", centred.square() / variance.float()[:, None], persistent=False)
         self.register_buffer("log_frequency", torch.where(there, frequency.log(), -math.inf).float())
 
     def log_probabilities(self, y: Tensor, log_snr: Tensor) -> Tensor:
@@ -68,9 +75,7 @@ class LevelModel(DenoisingModel):
         """How much likelier each level is by the other coordinates, up to a constant: `batch x dim x count`."""
         mean, variance = gaussian.from_others(y, log_snr)
         given = (self.levels - mean[..., None]).square() / variance[..., None]
-        marginal = gaussian.covariance.diagonal() if gaussian.covariance.ndim == 2 else gaussian.covariance
-        alone = (self.levels - gaussian.mean.to(y)[:, None]).square() / marginal.to(y)[:, None]
-        return 0.5 * (alone - given)
+        return 0.5 * (self.alone - given)
 
     def output(self, y: Tensor, log_snr: Tensor) -> Tensor:
         return (self.log_probabilities(y, log_snr).exp() * self.levels).sum(-1)
@@ -95,9 +100,11 @@ class HeadReconstruction(Reconstruction):
         place = preserving(level)
         y = place.alpha.to(x) * x + place.sigma.to(x) * eps.to(x)
         chosen = level_index(x, self._levels)
+        parts = zip(y.split(_ROWS), level.split(_ROWS), chosen[..., None].split(_ROWS), strict=True)
         with torch.no_grad():
-            log_probability = self._model.log_probabilities(y, level)
-        return -log_probability.gather(-1, chosen[..., None]).squeeze(-1).double().sum(-1)
+            # In parts: the probabilities of all levels of all rows may not fit memory.
+            found = [self._model.log_probabilities(y, level).gather(-1, chosen) for y, level, chosen in parts]
+        return -torch.cat(found).squeeze(-1).double().sum(-1)
 
 
 def level_frequencies(data: Tensor, levels: Tensor, pseudo_count: float = 0.5) -> Tensor:

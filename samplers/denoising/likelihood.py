@@ -29,6 +29,10 @@ from .schedule import Level, preserving
 __all__ = ["NegativeLogLikelihood", "baseline_bound", "noise_error", "variational_bound"]
 
 
+# Rows that a model sees at a time: of each it may make many numbers.
+_ROWS = 1024
+
+
 class NegativeLogLikelihood(NamedTuple):
     """-log p, or a bound of it, of rows of data."""
 
@@ -109,8 +113,9 @@ def baseline_bound(
 def noise_error(denoiser: Denoiser, x: Tensor, eps: Tensor, log_snr: Tensor) -> Tensor:
     """|eps - eps'|^2, `(batch,)` float64, at data x with noise eps, `batch x dim`, and levels `(batch,)` float64."""
     level = Level(*(part.to(x) for part in preserving(log_snr)))
+    parts = zip(level.noised(x, eps.to(x)).split(_ROWS), log_snr.split(_ROWS), strict=True)
     with torch.no_grad():
-        guess = denoiser.data(level.noised(x, eps.to(x)), log_snr)
+        guess = torch.cat([denoiser.data(y, each) for y, each in parts])
     # From the error of the data: the noise's own would divide a rounded difference by sigma.
     return log_snr.exp() * (x.double() - guess.double()).square().sum(1)
 

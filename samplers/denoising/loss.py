@@ -22,6 +22,10 @@ from .weighting import Weighting, mean_weight
 __all__ = ["DenoisingLoss", "LossRecord", "Regressed", "baseline_fractions", "mixed_target"]
 
 
+# Rows that are evaluated together where no gradient is needed.
+_ROWS = 1024
+
+
 class Regressed(NamedTuple):
     """Data and noise that a prediction is trained towards: alpha x + sigma eps = y; both `batch x dim`."""
 
@@ -87,7 +91,8 @@ class DenoisingLoss:
 
     def gradient(self, model: DenoisingModel, data: Tensor, noise: NoiseSource, batch: int) -> LossRecord:
         """Add the gradient on `batch` random rows of data, `rows x dim`, to `.grad`, up to a constant factor."""
-        terms, levels = self._batch(model, data, noise, batch)
+        x, eps, levels = self._draw(model.dim, data, noise, batch)
+        terms = self.terms(model, x, eps, levels)
         (terms.mean() * (self._unit / model.dim)).backward()
         record = LossRecord.of(terms, levels)
         if self._memory is not None:
@@ -96,8 +101,12 @@ class DenoisingLoss:
 
     def evaluate(self, model: DenoisingModel, data: Tensor, noise: NoiseSource, batch: int) -> LossRecord:
         """The loss on `batch` random rows of data, `rows x dim`, and nothing else: for data held out."""
+        x, eps, levels = self._draw(model.dim, data, noise, batch)
+        parts = zip(x.split(_ROWS), eps.split(_ROWS), *(part.split(_ROWS) for part in levels), strict=True)
         with torch.no_grad():
-            return LossRecord.of(*self._batch(model, data, noise, batch))
+            # In parts: what a network makes of all rows at once may not fit memory.
+            terms = [self.terms(model, x, eps, Levels(*each)) for x, eps, *each in parts]
+        return LossRecord.of(torch.cat(terms), levels)
 
     def tensors(self) -> dict[str, Tensor]:
         """What the next gradient depends on beside parameters, for a checkpoint."""
@@ -108,13 +117,13 @@ class DenoisingLoss:
         if self._memory is not None:
             self._memory.restore(tensors)
 
-    def _batch(self, model: DenoisingModel, data: Tensor, noise: NoiseSource, batch: int) -> tuple[Tensor, Levels]:
-        """Terms, `(batch,)`, of random rows at fresh levels."""
+    def _draw(self, dim: int, data: Tensor, noise: NoiseSource, batch: int) -> tuple[Tensor, Tensor, Levels]:
+        """Random rows, their noise and fresh levels."""
         rows = torch.randint(len(data), (batch,), generator=noise.generator("denoising/rows"))
         uniform = torch.from_numpy(keyed_generator("denoising/levels", noise.seed, noise.step).random(batch))
         levels = Levels(*(part.to(noise.device) for part in self._levels.sample(uniform)))
         x = data[rows.to(data.device)].to(noise.device, noise.dtype)
-        return self.terms(model, x, noise.normal((batch, model.dim), "denoising/noise"), levels), levels
+        return x, noise.normal((batch, dim), "denoising/noise"), levels
 
 
 def baseline_fractions(loss: DenoisingLoss, outcome: LossRecord, baseline: GaussianDenoiser, edges: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ __all__ = ["Continuous", "Dequantised", "Discrete", "Reconstruction", "cell_widt
 
 # Data count as a level if they are within this share of the distance between levels.
 _ON_LEVEL = 1e-3
+_ROWS = 1024
 
 
 class Reconstruction(ABC):
@@ -96,13 +97,13 @@ def level_index(x: Tensor, levels: Tensor) -> Tensor:
         ValueError: Naming row and column of a value that is no level.
     """
     levels = levels.to(x.device)
-    distance = (x.double()[..., None] - levels).abs().nan_to_num(nan=math.inf)
-    nearest = distance.min(-1)
-    off = nearest.values > _ON_LEVEL * cell_widths(levels)
+    # In parts: the distances of all rows from all levels may not fit memory.
+    nearest = [(part.double()[..., None] - levels).abs().nan_to_num(nan=math.inf).min(-1) for part in x.split(_ROWS)]
+    off = torch.cat([part.values for part in nearest]) > _ON_LEVEL * cell_widths(levels)
     if bool(off.any()):
         row, column = off.nonzero()[0].tolist()
         raise ValueError(f"row {row}, column {column}: {float(x[row, column])} is none of the levels of that column")
-    return nearest.indices
+    return torch.cat([part.indices for part in nearest])
 
 
 def cell_widths(levels: Tensor) -> Tensor:

@@ -11,11 +11,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..blocks import blocks_of
 from ..noise import NoiseSource
 from ..place import device_of, dtype_of
 from ..random import normal_noise
 from ..settings import Device
-from ..stepper import part_of
+from ..stepper import join_parts, part_of
 from ..storage import read_tensors, write_tensors
 from .build import build_model
 from .catalogue import SOLVERS
@@ -83,13 +84,11 @@ class DenoisingSampler:
         if number < 1:
             raise ValueError(f"steps must be at least 1, got {number}")
         rule, grid = SOLVERS[word](), quantile_grid(Uniform(LOWEST, self.frame.high), number)
-        stop, like = start + count, next(self.model.parameters())
-        for index in range(start // BLOCK_SIZE, -(-stop // BLOCK_SIZE)):
+        like = next(self.model.parameters())
+        for index, rows in blocks_of(start, count, BLOCK_SIZE):
             noise = normal_noise((noise_rows(rule, grid), BLOCK_SIZE, self.dim), "denoising/draw", seed, index)
             y = generate(self.model, rule, grid, noise.to(like))
-            first = index * BLOCK_SIZE
-            x = self.frame.transform.to_data(y.double()).float().cpu()
-            yield x[max(start - first, 0) : min(stop - first, BLOCK_SIZE)]
+            yield self.frame.transform.to_data(y.double()).float().cpu()[rows]
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log density of the probability flow at x, `rows x dim` in data units: `(rows,)` float64, differentiable."""
@@ -109,7 +108,7 @@ class DenoisingSampler:
 
     def save(self, path: Path) -> None:
         """Write the model to a safetensors file."""
-        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()} | self.frame.tensors()
+        tensors = join_parts({"model": self.model.state_dict()}) | self.frame.tensors()
         record = {
             "denoising_format": _FORMAT,
             "names": list(self.names),
@@ -147,7 +146,7 @@ def placed(model: DenoisingModel, settings: DenoisingSettings) -> DenoisingModel
     return model.to(device_of(settings.device), dtype_of(settings.precision))
 
 
-def bound(model: DenoisingModel, frame: Frame, x: Tensor, seed: int, draws: int) -> NegativeLogLikelihood:
+def bound(model: DenoisingModel, frame: Frame, x: Tensor, seed: int, draws: int = _DRAWS) -> NegativeLogLikelihood:
     """Negative ELBO of data x, `rows x dim` in data units: of levels their probability, else a density.
 
     The density's is relative to the Gaussian, whose noise it shares (`likelihood.baseline_bound`).

@@ -18,7 +18,7 @@ from ..checkpoint import Checkpoint, latest_checkpoint, write_checkpoint
 from ..noise import NoiseSource
 from ..random import torch_generator
 from ..run import Hooks, Pace, StopTraining, TrainingFailed
-from ..stepper import Stepper, cosine, part_of
+from ..stepper import Stepper, cosine, join_parts, part_of
 from .build import build_loss, build_model
 from .denoiser import DenoisingModel
 from .frame import LOWEST, Frame, frame_of
@@ -38,7 +38,6 @@ _LEAST_ROWS = 2
 _PLAIN_DIM = 2
 # For so many rows the weight decay is as it is given; it stands for a prior, which counts less beside more rows.
 _PLAIN_ROWS = 1000
-_REPORT_DRAWS = 64
 
 
 class _Rows(NamedTuple):
@@ -113,7 +112,10 @@ class _Run:
         self._keeper = Keeper()
         ends = (LOWEST, frame.high)
         self._watch = Watch(self._loss, frame.gaussian, ends, hooks.on_metrics, hooks.clock)
-        like = self._stepper.like
+        like, seed = self._stepper.like, settings.seed
+        self._noise = NoiseSource(seed, 0, like.device, like.dtype)
+        # Another seed: no step must train on the noise that judges.
+        self._unseen = self._noise._replace(seed=seed ^ (1 << 63))
         self._training, self._validation = (frame.transform.to_model(part.double()).to(like) for part in rows)
 
     def restore(self, stored: Checkpoint) -> None:
@@ -148,7 +150,7 @@ class _Run:
         held, frame = self._rows.validation, self._frame
         validated = gaussian = None
         if len(held) >= _LEAST_ROWS:
-            validated = summary(bound(self._model, frame, held, self._settings.seed, _REPORT_DRAWS))
+            validated = summary(bound(self._model, frame, held, self._settings.seed))
             gaussian = None if frame.levels is not None else summary(gaussian_likelihood(frame, held))
         report = DenoisingReport(
             rows=len(self._rows.training),
@@ -165,7 +167,7 @@ class _Run:
         return DenoisingSampler(frame, self._model, self._settings, report, names)
 
     def _backward(self) -> LossRecord:
-        noise = self._noise(self._stepper.step)
+        noise = self._noise._replace(step=self._stepper.step)
         return self._loss.gradient(self._model, self._training, noise, self._settings.batch_size)
 
     def _keep(self) -> None:
@@ -180,7 +182,7 @@ class _Run:
         if len(self._validation) < _LEAST_ROWS:
             return
         with self._stepper.settled():
-            record = self._judge.evaluate(self._model, self._validation, self._noise(0, "validation"), _PAIRS)
+            record = self._judge.evaluate(self._model, self._validation, self._unseen, _PAIRS)
             _, ours, theirs = share_of(self._judge, record, self._frame.gaussian)
             self._watch.validation = float(ours.sum() / theirs.sum())
             self._keeper.note(self._watch.validation, self._stepper.step, self._stepper.flat())
@@ -188,19 +190,13 @@ class _Run:
             assert self._keeper.best is not None
             self._stepper.restart(self._keeper.best)
 
-    def _noise(self, step: int, use: str = "train") -> NoiseSource:
-        like = self._stepper.like
-        seed = self._settings.seed if use == "train" else self._settings.seed ^ (1 << 63)
-        return NoiseSource(seed, step, like.device, like.dtype)
-
     def _fraction(self) -> float:
         return self._settings.budget.fraction(self._stepper.step, self._pace.seconds, 0)
 
     def _checkpoint(self) -> None:
         if self._folder is None:
             return
-        parts = {"model": self._model.state_dict(), "memory": self._loss.tensors()}
-        tensors = {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
+        tensors = join_parts({"model": self._model.state_dict(), "memory": self._loss.tensors()})
         tensors |= self._stepper.tensors() | self._keeper.tensors()
         record = {"seconds": self._pace.seconds, "keeper": self._keeper.record()}
         write_checkpoint(self._folder, Checkpoint(self._stepper.step, tensors, record))

@@ -47,7 +47,7 @@ def fit(command: _Command.Fit, call: Call) -> None:
             checkpoint_folder=Path(command.checkpoint_folder),
         )
     except StopTraining:
-        call.send(_Event(stopped=_Event.Stopped()))
+        call.stopped()
         return
     except TrainingFailed as error:
         raise TaskError(Failure(code_pb2.FAILED_PRECONDITION, error.reason, str(error))) from error
@@ -64,7 +64,7 @@ def generate(command: _Command.Generate, call: Call) -> None:
     turn, start = Turn(call, command.turn_bytes), command.start_index
     for x in sampler.draw(command.seed, start, command.count, solver, steps):
         if call.should_stop():
-            call.send(_Event(stopped=_Event.Stopped()))
+            call.stopped()
             return
         block = _Event.Block(
             start_index=start, count=len(x), x=_tensor(x.float()), log_weight=to_tensor(np.zeros(len(x)))
@@ -105,7 +105,7 @@ def _log_prob(sampler: DenoisingSampler, x: Tensor, call: Call) -> Tensor | None
     parts = []
     for part in x.split(_ROWS):
         if call.should_stop():
-            call.send(_Event(stopped=_Event.Stopped()))
+            call.stopped()
             return None
         with torch.no_grad():
             parts.append(sampler.log_prob(part))

@@ -54,6 +54,10 @@ class Call:
         event.id = self.id
         self.deliver(event)
 
+    def stopped(self) -> None:
+        """Say that this call ends because it was asked to."""
+        self.send(_Event(stopped=_Event.Stopped()))
+
 
 class Turn:
     """Sends blocks of draws until a turn is over: callers share a worker.
@@ -91,7 +95,7 @@ def train(command: _Command.Train, call: Call) -> None:
             startup_seconds=call.clock() - call.started,
         )
     except run.StopTraining:
-        call.send(_Event(stopped=_Event.Stopped()))
+        call.stopped()
         return
     except run.TrainingFailed as error:
         # What settings and machine disagree on begins with the name of the option.
@@ -140,7 +144,7 @@ def draw(command: _Command.Draw, call: Call) -> None:
     first, how = command.start_index // size * size, from_how(command.how, sampler.settings.method)
     for block in sampler.draw(command.seed, first, -(-(end - first) // size) * size, how):
         if call.should_stop():
-            call.send(_Event(stopped=_Event.Stopped()))
+            call.stopped()
             return
         sites = {} if command.omit_sites else sampler.target.constrain(block.x)
         rows = slice(max(command.start_index - block.start, 0), min(end - block.start, len(block.x)))
