@@ -128,8 +128,20 @@ class DatasetFacts(Facts):
             ("shape", f"{rows} x {columns} {self.dtype}"),
             ("bytes", bytes_text(self.size_bytes)),
             ("shown as", "" if self.name == f"datasets/{self.display_name}" else self.display_name),
-            ("constant", _said(self.constant, "no density: leave them out, or model levels")),
-            ("tied", _said(self.tied, "values repeat, so a density can grow without bound: model levels")),
+            (
+                "constant",
+                _said(
+                    self.constant,
+                    "no density: leave them out, or train with head levels",
+                ),
+            ),
+            (
+                "tied",
+                _said(
+                    self.tied,
+                    "values repeat: a density can grow without bound; if all do, head levels",
+                ),
+            ),
             ("levels", f"{levels}: pixels, counts or grades" if self.on_levels else ""),
         ]
 

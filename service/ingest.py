@@ -19,7 +19,7 @@ from .faults import Place, fault
 from .store.records import ColumnFacts
 from .tables import Block, Table, check_array, check_extent, read_array, read_npy
 
-__all__ = ["Ingested", "blob_name", "check_request", "ingest"]
+__all__ = ["Ingested", "blob_name", "check_finite", "check_request", "ingest"]
 
 _MOST_NAME_BYTES = 200
 
@@ -89,7 +89,7 @@ def _copy(table: Table, names: Sequence[str], writer: ArtefactWriter, field: str
     """Write all values; how many rows. Raises InvalidArgument."""
     rows = 0
     for block in table.blocks:
-        _check_finite(block, rows, names, field)
+        check_finite(block, rows, names, field)
         rows += len(block.values)
         check_extent(rows, table.width, table.dtype.itemsize, field, limits)
         writer.write(block.values.astype(table.dtype, copy=False).tobytes())
@@ -99,7 +99,8 @@ def _copy(table: Table, names: Sequence[str], writer: ArtefactWriter, field: str
     return rows
 
 
-def _check_finite(block: Block, first_row: int, names: Sequence[str], field: str) -> None:
+def check_finite(block: Block, first_row: int, names: Sequence[str], field: str) -> None:
+    """Raises InvalidArgument (DATA_NOT_FINITE) naming the first place of a block that is not a finite number."""
     finite = np.isfinite(block.values)
     if finite.all():
         return

@@ -14,8 +14,10 @@ from .dataset_service import find_dataset
 from .denoising import to_table
 from .errors import FailedPrecondition, InvalidArgument, Reason, bad_field
 from .failures import raise_failed
+from .ingest import check_finite
 from .store.records import DatasetRecord, SamplerRecord
-from .tensors import array_bytes
+from .tables import Block
+from .tensors import array_bytes, from_tensor
 
 __all__ = ["estimate_likelihood", "evaluate_log_prob", "refuse_model"]
 
@@ -35,7 +37,7 @@ async def evaluate_log_prob(
             f"samplers/{sampler.name} gives probabilities of levels, not densities; ask for the likelihood (nll) "
             "instead, or train with head continuous",
         )
-    _check_rows(request.x, sampler.dim, 1, core.config.limits.max_evaluate_points)
+    _check_rows(request.x, sampler, 1, core.config.limits.max_evaluate_points)
     log_prob = worker_pb2.WorkerCommand.LogProb(sampler_path=_path(core, sampler), x=request.x)
     command = worker_pb2.WorkerCommand(log_prob=log_prob)
     event = await core.pool.ask(command, core.config.timings.estimate, key=sampler.digest)
@@ -56,7 +58,7 @@ async def estimate_likelihood(
     judge = worker_pb2.WorkerCommand.Judge(sampler_path=_path(core, sampler), seed=request.seed, draws=draws)
     match request.WhichOneof("data"):
         case "x":
-            _check_rows(request.x, sampler.dim, _LEAST_ROWS, _MOST_ROWS)
+            _check_rows(request.x, sampler, _LEAST_ROWS, _MOST_ROWS)
             judge.x.CopyFrom(request.x)
         case "dataset":
             dataset = await core.store.read(_suited, request.dataset, sampler)
@@ -87,7 +89,12 @@ def _model(sampler: SamplerRecord) -> DenoisingReport:
 
 
 def _suited(connection: Connection, name: str, sampler: SamplerRecord) -> DatasetRecord:
-    """The data set of that name, if it has as many columns and not too many rows. Raises NotFound, InvalidArgument."""
+    """The data set of that name, if its columns are the model's and its rows not too many.
+
+    Columns by other names may be the model's all the same; in another order they are not.
+
+    Raises NotFound, InvalidArgument.
+    """
     dataset = find_dataset(connection, names.parse(names.DATASETS, name, "dataset"))
     if dataset.columns != sampler.dim or dataset.rows > _MOST_ROWS:
         raise bad_field(
@@ -95,11 +102,19 @@ def _suited(connection: Connection, name: str, sampler: SamplerRecord) -> Datase
             f"expected {sampler.dim} columns and at most {_MOST_ROWS} rows, {name} has {dataset.rows} rows x "
             f"{dataset.columns} columns",
         )
+    came, known = [column.name for column in dataset.facts], [site.name for site in sampler.sites]
+    if came != known and sorted(came) == sorted(known):
+        raise bad_field(
+            "dataset",
+            f"expected the columns in the model's order, {', '.join(known)}; {name} has {', '.join(came)}: upload it "
+            "with its columns in that order",
+        )
     return dataset
 
 
-def _check_rows(x: tensor_pb2.Tensor, dim: int, least: int, most: int) -> None:
-    """Raises InvalidArgument for rows of another shape or type, or too many of them."""
+def _check_rows(x: tensor_pb2.Tensor, sampler: SamplerRecord, least: int, most: int) -> None:
+    """Raises InvalidArgument for rows of another shape or type, too many of them, or numbers that are not finite."""
+    dim = sampler.dim
     if x.dtype not in (tensor_pb2.DTYPE_FLOAT32, tensor_pb2.DTYPE_FLOAT64):
         raise bad_field("x.dtype", f"expected FLOAT32 or FLOAT64, got number {x.dtype}")
     if len(x.shape) != 2 or x.shape[1] != dim or not least <= x.shape[0] <= most:
@@ -107,6 +122,8 @@ def _check_rows(x: tensor_pb2.Tensor, dim: int, least: int, most: int) -> None:
     expected = array_bytes(x.dtype, x.shape, "x")
     if len(x.data) != expected:
         raise bad_field("x.data", f"shape {list(x.shape)} needs {expected} bytes, got {len(x.data)}")
+    names = [site.name for site in sampler.sites]
+    check_finite(Block(from_tensor(x, "x"), None), 0, names, "x")
 
 
 def _path(core: Core, sampler: SamplerRecord) -> str:

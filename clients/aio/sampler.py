@@ -10,7 +10,7 @@ from gephyra.protos import sampler_service_pb2
 
 from ..channel import Connection
 from ..denoising import SOLVERS
-from ..errors import DataLoss, FailedPrecondition, GephyraError, Unavailable
+from ..errors import DataLoss, FailedPrecondition, GephyraError, InvalidArgument, Unavailable, Violation
 from ..evidence import Evidence, evidence_from_message
 from ..facts import Facts
 from ..likelihood import HeldOut, likelihood_from_message
@@ -135,7 +135,7 @@ class AsyncSamplerHandle(SamplerFacts):
 
         from ..tensors import from_tensor, to_tensor
 
-        points = _rows(x)
+        points = await self._rows(x)
         size = max(1, min(_POINTS, _POINT_BYTES // max(1, 8 * points.shape[1])))
         parts = []
         for first in range(0, max(len(points), 1), size):
@@ -151,8 +151,8 @@ class AsyncSamplerHandle(SamplerFacts):
         """How likely data are under a model of data: negative log likelihoods by the ELBO and the probability flow.
 
         Args:
-            data: Rows x columns, at least two rows; or a data set of the server, or its name. Data that do not fit a
-                message must be uploaded first.
+            data: Rows x columns, at least two rows (the columns of a DataFrame go by their names); or a data set of the
+                server, or its name. Data that do not fit a message must be uploaded first.
             seed: Seed of the noise behind the ELBO.
             draws: Noise levels a row; 64.
 
@@ -168,7 +168,7 @@ class AsyncSamplerHandle(SamplerFacts):
         if isinstance(data, str | Facts):
             request.dataset = full_name("datasets", data)
         else:
-            request.x.CopyFrom(to_tensor(_rows(data), "x"))
+            request.x.CopyFrom(to_tensor(await self._rows(data), "x"))
         found = await self._connection.unary(
             lambda stubs: stubs.sampling.EstimateLikelihood, request, _ESTIMATE_SECONDS
         )
@@ -205,11 +205,31 @@ class AsyncSamplerHandle(SamplerFacts):
         await self._connection.unary(lambda stubs: stubs.samplers.DeleteSampler, request)
 
     async def _columns(self, x: "NDArray[Any]") -> "dict[str, NDArray[Any]]":
-        """The columns of draws of a model of data by name; a listing leaves out the names."""
+        """The columns of draws of a model of data by name."""
+        return {name: x[:, index] for index, name in enumerate(await self._names())}
+
+    async def _names(self) -> list[str]:
+        """Names of sites; a listing leaves them out."""
         if not self._message.sites:
             request = sampler_service_pb2.GetSamplerRequest(name=self.name)
             self._message = await self._connection.unary(lambda stubs: stubs.samplers.GetSampler, request)
-        return {name: x[:, index] for index, name in enumerate(self.sites)}
+        return list(self.sites)
+
+    async def _rows(self, data: Any) -> "NDArray[Any]":
+        """Rows in the order of the model's columns, in a type that travels. A DataFrame's columns go by their names."""
+        import numpy as np
+
+        if hasattr(data, "columns") and hasattr(data, "iloc"):
+            names, came = await self._names(), [str(name) for name in data.columns]
+            if set(names) - set(came):
+                sentence = (
+                    f"expected the columns {', '.join(names)}, the DataFrame has {', '.join(came)}; give "
+                    "data.to_numpy() if its columns are these, in this order, by other names"
+                )
+                raise InvalidArgument(sentence, reason="DATA_SHAPE_INVALID", violations=[Violation("x", sentence)])
+            data = data.iloc[:, [came.index(name) for name in names]]
+        rows = np.atleast_2d(np.asarray(data))
+        return rows if rows.dtype == np.float32 else rows.astype(np.float64)
 
     async def _receive(self, request: sampler_service_pb2.DrawSamplesRequest, assembly: "DrawAssembly") -> None:
         """Fill the assembly, resuming broken streams."""
@@ -233,14 +253,6 @@ class AsyncSamplerHandle(SamplerFacts):
 
 def _solver(word: str) -> Any:
     return chosen(SOLVERS, "solver", word, "solver")
-
-
-def _rows(x: "ArrayLike") -> "NDArray[Any]":
-    """Rows in a type that travels."""
-    import numpy as np
-
-    rows = np.atleast_2d(np.asarray(x))
-    return rows if rows.dtype == np.float32 else rows.astype(np.float64)
 
 
 def _sent(read: "Callable[[Any, str], NDArray[Any]]", tensor: Any, field: str) -> "NDArray[Any]":

@@ -55,7 +55,7 @@ def draw(
 ) -> None:
     """Draw from a sampler into a file.
 
-    Example: `gephyra draw samplers/0a1b2c -n 4000 --seed 1 --out draws.nc --folder runs`
+    Example: `gephyra draw sampler-0a1b2c3d4e5f -n 4000 --seed 1 --out draws.nc --folder runs`
     """
     if out.suffix not in {".nc", ".npz"}:
         sentence = f"--out must end in .nc or .npz, got {out.name!r}"
@@ -92,7 +92,7 @@ def evidence(
 ) -> None:
     """Show log Z, ELBO and how far the weights can be trusted: the stored report, or an estimate on fresh noise.
 
-    Example: `gephyra evidence samplers/0a1b2c --paths 65536 --seed 7 --folder runs`
+    Example: `gephyra evidence sampler-0a1b2c3d4e5f --paths 65536 --seed 7 --folder runs`
     """
     with connect(server, folder) as client:
         sampler = client.sampler(name)
@@ -116,7 +116,7 @@ def nll(
 ) -> None:
     """Show how likely a data set is under a model of data: negative log likelihood by the ELBO and by the flow.
 
-    Example: `gephyra nll samplers/0a1b2c held-out --folder runs`
+    Example: `gephyra nll sampler-0a1b2c3d4e5f held-out --folder runs`
     """
     with connect(server, folder) as client:
         found = client.sampler(name).nll(dataset, seed, draws)

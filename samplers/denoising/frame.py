@@ -20,6 +20,8 @@ LOWEST = -10.0
 _BEYOND_FINEST, _LEAST_HIGH, _MOST_HIGH = 6.0, 12.0, 20.0
 # Data of so many different values are a grid of levels, if each turns up twice on average.
 _MOST_LEVELS = 64
+# Data that are said to be levels may have so many a column.
+_MOST_ASKED = 256
 # Added to variances of the Gaussian beside levels: columns may be constant.
 _RIDGE = 1e-2
 
@@ -56,14 +58,16 @@ class Frame(NamedTuple):
         return cls(transform, gaussian, float(parts["high"]), parts.get("levels"), parts.get("frequency"), caution)
 
 
-def frame_of(data: Tensor, names: Sequence[str], settings: DenoisingSettings) -> Frame:
+def frame_of(data: Tensor, names: Sequence[str], settings: DenoisingSettings, others: Tensor) -> Frame:
     """The frame of training data, `rows x dim` with dim names.
+
+    What `others`, `rows x dim`, have are levels too: rows held out may hold a value that no row to train on does.
 
     Raises:
         ValueError: For data without a density where one is asked for, too many levels, or a value that is not finite.
     """
     columns, values = inspect_columns(data, names), data.double()
-    grid = _grid(values, names, settings.head)
+    grid = _grid(torch.cat([values, others.double()]), names, settings.head)
     if grid is not None:
         shared = bool((grid == grid[:1]).all())
         # Columns of one grid, as pixels are, keep one scale: a level then is the same number in all of them.
@@ -90,7 +94,8 @@ def _grid(values: Tensor, names: Sequence[str], head: Head) -> Tensor | None:
     if len(distinct) <= _MOST_LEVELS:
         return distinct.expand(values.shape[1], -1).contiguous()
     if head is Head.LEVELS:
-        return levels_of(values, names)
+        # Values that hardly repeat lie as close as rounding lets them: no cell around a level would hold one alone.
+        return levels_of(values, names, min(_MOST_ASKED, len(values) // 2))
     counts = [len(column.unique()) for column in values.mT]
     return levels_of(values, names) if max(counts) <= min(_MOST_LEVELS, len(values) // 2) else None
 

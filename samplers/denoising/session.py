@@ -77,7 +77,7 @@ def train_denoiser(
     hooks = Hooks(on_metrics, on_checkpoint, should_stop, clock)
     try:
         rows = _split(data, settings)
-        frame = frame_of(rows.training, names, settings)
+        frame = frame_of(rows.training, names, settings, rows.validation)
         model = placed(build_model(settings, frame), settings)
     except ValueError as error:
         raise TrainingFailed("UNSUITABLE_DATA", str(error)) from error

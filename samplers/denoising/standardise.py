@@ -34,7 +34,10 @@ class Columns(NamedTuple):
         found = {"constant": self.constant, "linear functions of others": self.dependent}
         came = "; ".join(f"{what}: {', '.join(names)}" for what, names in found.items() if names)
         if came:
-            raise ValueError(f"these columns have no density ({came}): leave them out, or train on levels")
+            raise ValueError(
+                f"these columns have no density ({came}): leave them out, or, if all columns lie on few values, train "
+                "with head levels"
+            )
 
     @property
     def caution(self) -> str | None:
@@ -43,7 +46,7 @@ class Columns(NamedTuple):
             return None
         return (
             f"values repeat in {', '.join(self.tied)}: a density can grow without bound there, so the negative log "
-            "likelihood means little below the spacing of the values; train on levels, or dequantise"
+            "likelihood means little below the spacing of the values; head levels is for data that do so in all columns"
         )
 
 

@@ -90,6 +90,22 @@ def test_likelihoods_are_of_rows_and_of_data_sets(sampler: SamplerHandle, datase
     assert "<table>" in by_rows._repr_html_()
 
 
+def test_columns_go_by_their_names(client: Client, sampler: SamplerHandle) -> None:
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame(people(), columns=["height", "weight"])
+    turned = table[["weight", "height"]]
+    assert np.array_equal(sampler.log_prob(turned), sampler.log_prob(people()))
+    assert sampler.nll(turned.assign(name=0.0)).elbo == sampler.nll(people()).elbo
+    with pytest.raises(errors.InvalidArgument, match="expected the columns height, weight"):
+        sampler.nll(table[["height"]])
+    client.upload(turned, "turned-people", progress=False)
+    with pytest.raises(errors.InvalidArgument, match="in the model's order, height, weight"):
+        sampler.nll("turned-people")
+    with pytest.raises(errors.InvalidArgument, match="row 1, column weight: expected a finite number") as caught:
+        sampler.log_prob([[0.0, 0.0], [0.0, np.nan]])
+    assert caught.value.reason == "DATA_NOT_FINITE"
+
+
 def test_a_model_says_what_it_is(sampler: SamplerHandle, dataset: Dataset) -> None:
     report = sampler.report
     assert report is not None

@@ -60,6 +60,16 @@ def test_levels_are_found_and_given_probabilities() -> None:
     assert ideal - 3 * report.validation.standard_error < report.validation.nats < 0.5 * (ideal + independent)
 
 
+def test_a_level_that_only_rows_held_out_have_is_a_level() -> None:
+    """Thirty values that turn up once: some in rows held out."""
+    data = _counts(200)
+    data[:30, 0] = 10.0 + torch.arange(30)
+    report = train_denoiser(data, NAMES, QUICK).report
+    assert report.discrete
+    assert report.validation is not None
+    assert math.isfinite(report.validation.nats)
+
+
 def test_draws_are_a_function_of_their_index(sampler: DenoisingSampler) -> None:
     whole = torch.cat(list(sampler.draw(3, 0, BLOCK_SIZE + 10)))
     part = torch.cat(list(sampler.draw(3, BLOCK_SIZE - 5, 15)))
@@ -126,6 +136,7 @@ def test_progress_tells_the_loss_by_noise_level() -> None:
         (_pairs().index_fill(0, torch.tensor([3]), math.nan), {}, "expected a finite number, got nan"),
         (_counts(), {"prediction": PredictionName.NOISE}, "prediction must be data for data on levels"),
         (_pairs(), {"head": Head.LEVELS}, "it is no grid of levels"),
+        (_pairs(100), {"head": Head.LEVELS}, "column a has 100 distinct values, more than 50"),
         (_pairs(), {"image": (1, 3, 3)}, "the number of columns"),
     ],
 )
