@@ -82,7 +82,9 @@ class LocalHost:
         self._finalizer()
 
     def _spawn(self, socket: Path) -> subprocess.Popen[str]:
-        command = [*server_command(self.folder), "--socket", str(socket), "--exit-with-stdin"]
+        # Its last lines may be shown to a person.
+        words = ["--socket", str(socket), "--exit-with-stdin", "--log-format", "text"]
+        command = [*server_command(self.folder), *words]
         with (socket.parent / "server.log").open("w") as log:
             return subprocess.Popen(
                 command,

@@ -385,8 +385,11 @@ class WorkerCommand(_message.Message):
     GENERATE_FIELD_NUMBER: _builtins.int
     LOG_PROB_FIELD_NUMBER: _builtins.int
     JUDGE_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Echoed in every answer."""
+    traceparent: _builtins.str
+    """W3C trace context of what asked for this; empty where nobody traces. Echoed in every answer."""
     @_builtins.property
     def train(self) -> Global___WorkerCommand.Train: ...
     @_builtins.property
@@ -428,10 +431,11 @@ class WorkerCommand(_message.Message):
         generate: Global___WorkerCommand.Generate | None = ...,
         log_prob: Global___WorkerCommand.LogProb | None = ...,
         judge: Global___WorkerCommand.Judge | None = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "command", b"command", "draw", b"draw", "estimate", b"estimate", "evaluate", b"evaluate", "examine", b"examine", "fit", b"fit", "generate", b"generate", "judge", b"judge", "log_prob", b"log_prob", "stop", b"stop", "train", b"train"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "command", b"command", "draw", b"draw", "estimate", b"estimate", "evaluate", b"evaluate", "examine", b"examine", "fit", b"fit", "generate", b"generate", "id", b"id", "judge", b"judge", "log_prob", b"log_prob", "stop", b"stop", "train", b"train"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "command", b"command", "draw", b"draw", "estimate", b"estimate", "evaluate", b"evaluate", "examine", b"examine", "fit", b"fit", "generate", b"generate", "id", b"id", "judge", b"judge", "log_prob", b"log_prob", "stop", b"stop", "traceparent", b"traceparent", "train", b"train"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["train", "check", "evaluate", "draw", "estimate", "stop", "examine", "fit", "generate", "log_prob", "judge"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
@@ -595,8 +599,17 @@ class WorkerEvent(_message.Message):
     LOG_FIELD_NUMBER: _builtins.int
     LOG_PROB_FIELD_NUMBER: _builtins.int
     LIKELIHOOD_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
+    BEGAN_NS_FIELD_NUMBER: _builtins.int
+    SENT_NS_FIELD_NUMBER: _builtins.int
+    PID_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     log: _builtins.str
+    traceparent: _builtins.str
+    began_ns: _builtins.int
+    """When work on the command began and when this was sent, nanoseconds since 1970."""
+    sent_ns: _builtins.int
+    pid: _builtins.int
     @_builtins.property
     def ready(self) -> Global___WorkerEvent.Ready: ...
     @_builtins.property
@@ -644,10 +657,14 @@ class WorkerEvent(_message.Message):
         log: _builtins.str = ...,
         log_prob: _sampler_service_pb2.EvaluateLogProbResponse | None = ...,
         likelihood: _sampler_service_pb2.EstimateLikelihoodResponse | None = ...,
+        traceparent: _builtins.str = ...,
+        began_ns: _builtins.int = ...,
+        sent_ns: _builtins.int = ...,
+        pid: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "checked", b"checked", "checkpoint", b"checkpoint", "done", b"done", "evaluated", b"evaluated", "event", b"event", "examined", b"examined", "failed", b"failed", "likelihood", b"likelihood", "log", b"log", "log_prob", b"log_prob", "metrics", b"metrics", "ready", b"ready", "report", b"report", "stopped", b"stopped", "trained", b"trained"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "checked", b"checked", "checkpoint", b"checkpoint", "done", b"done", "evaluated", b"evaluated", "event", b"event", "examined", b"examined", "failed", b"failed", "id", b"id", "likelihood", b"likelihood", "log", b"log", "log_prob", b"log_prob", "metrics", b"metrics", "ready", b"ready", "report", b"report", "stopped", b"stopped", "trained", b"trained"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["began_ns", b"began_ns", "block", b"block", "checked", b"checked", "checkpoint", b"checkpoint", "done", b"done", "evaluated", b"evaluated", "event", b"event", "examined", b"examined", "failed", b"failed", "id", b"id", "likelihood", b"likelihood", "log", b"log", "log_prob", b"log_prob", "metrics", b"metrics", "pid", b"pid", "ready", b"ready", "report", b"report", "sent_ns", b"sent_ns", "stopped", b"stopped", "traceparent", b"traceparent", "trained", b"trained"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["ready", "metrics", "checkpoint", "trained", "stopped", "failed", "checked", "evaluated", "block", "done", "report", "examined", "log", "log_prob", "likelihood"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015

@@ -26,7 +26,7 @@ class Hooks(NamedTuple, Generic[M]):
     """What the caller of a run passed to be told and asked."""
 
     on_metrics: Callable[[M], None]
-    on_checkpoint: Callable[[int], None]
+    on_checkpoint: Callable[[int, float], None]
     should_stop: Callable[[], bool]
     clock: Callable[[], float]
 

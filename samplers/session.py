@@ -47,7 +47,7 @@ def train(
     *,
     start: Sampler | None = None,
     on_metrics: Callable[[Metrics], None] = lambda metrics: None,
-    on_checkpoint: Callable[[int], None] = lambda step: None,
+    on_checkpoint: Callable[[int, float], None] = lambda step, seconds: None,
     should_stop: Callable[[], bool] = lambda: False,
     checkpoint_folder: Path | None = None,
     startup_seconds: float = 0.0,
@@ -60,7 +60,7 @@ def train(
         settings: Method, loss, budget and the rest.
         start: An earlier sampler of the same method and size: go on from its coordinates and parameters.
         on_metrics: Told of progress about twice a second.
-        on_checkpoint: Told the step of each checkpoint, once it is on disk.
+        on_checkpoint: Told the step of each checkpoint, once it is on disk, and the seconds that writing took.
         should_stop: Asked before every step.
         checkpoint_folder: Existing folder for checkpoints; the newest one in it is resumed.
         startup_seconds: Time before this call, for the report; compiling the target is added to it.
@@ -241,5 +241,6 @@ class _Run:
         tensors |= pack_coordinates(prepared.coordinates, prepared.components)
         if prepared.draws is not None:
             tensors["prepared.draws"] = prepared.draws
+        began = self._hooks.clock()
         write_checkpoint(self._folder, Checkpoint(step, tensors, record))
-        self._hooks.on_checkpoint(step)
+        self._hooks.on_checkpoint(step, self._hooks.clock() - began)

@@ -16,8 +16,10 @@ from pathlib import Path
 
 from .config import ServerConfig
 from .lock import FolderLock, FolderLocked
+from .logs import LogStyle, configure_logs
 from .server import CannotListen, Server
 from .store.database import SchemaMismatch
+from .tracing import NoTracing, Tracing, wanted_exporter
 
 __all__ = ["main"]
 
@@ -37,15 +39,17 @@ class _Refused(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a server; returns the exit code."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO, stream=sys.stderr)
     options = _parser().parse_args(arguments)
+    configure_logs(options.log_format, sys.stderr)
     try:
         config = ServerConfig(
             data=options.data.resolve(), address=_address(options),
             running_jobs=options.running_jobs, draw_workers=options.draw_workers,
+            admin=None if options.admin_port is None else (options.admin_host, options.admin_port),
         )  # fmt: skip
+        tracing = _tracing(options.traces)
         with FolderLock(config.data):
-            return asyncio.run(_serve(config, options.exit_with_stdin))
+            return asyncio.run(_serve(config, tracing, options.exit_with_stdin))
     except FolderLocked as error:
         print(f"gephyra: {error}", file=sys.stderr)
         return _EXIT_LOCKED
@@ -54,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _EXIT_REFUSED
 
 
-async def _serve(config: ServerConfig, exit_with_stdin: bool) -> int:
+async def _serve(config: ServerConfig, tracing: Tracing, exit_with_stdin: bool) -> int:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def on_signal() -> None:
@@ -73,9 +77,11 @@ async def _serve(config: ServerConfig, exit_with_stdin: bool) -> int:
         loop.add_signal_handler(number, on_signal)
     if exit_with_stdin:
         loop.add_reader(sys.stdin.fileno(), on_input)
-    server = Server(config)
+    server = Server(config, tracing)
     address = await server.start()
     print(f"gephyra: serving on {address}", flush=True)
+    if server.admin_address:
+        print(f"gephyra: metrics on http://{server.admin_address}/metrics", flush=True)
     await stop.wait()
     await server.stop()
     return 0
@@ -93,8 +99,37 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--draw-workers", type=_positive, default=1, metavar="N", help="warm drawing processes (default 1)"
     )
+    parser.add_argument("--admin-port", type=_port, metavar="PORT", help="port of /metrics and /healthz; 0: a free one")
+    parser.add_argument("--admin-host", default="127.0.0.1", metavar="HOST", help="its address (default: loopback)")
+    parser.add_argument(
+        "--log-format", type=LogStyle, choices=list(LogStyle), default=LogStyle.AUTO, metavar="|".join(LogStyle),
+        help="of the log on standard error (default auto: text at a terminal, else JSON)",
+    )  # fmt: skip
+    parser.add_argument("--traces", metavar="EXPORTER", help="OpenTelemetry exporter, for example otlp or console")
     parser.add_argument("--exit-with-stdin", action="store_true", help="stop when standard input (a pipe) closes")
     return parser
+
+
+def _tracing(exporter: str | None) -> Tracing:
+    """What the option, or else the environment, asks for."""
+    exporter = wanted_exporter(os.environ) if exporter is None else exporter
+    if not exporter:
+        return NoTracing()
+    try:
+        from .telemetry import NoExporter, OpenTelemetry, exporting
+    except ImportError:
+        raise _Refused("traces need OpenTelemetry: pip install 'gephyra[telemetry]'") from None
+    try:
+        return OpenTelemetry(exporting(exporter, os.environ))
+    except NoExporter as error:
+        raise _Refused(str(error)) from None
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 65535:
+        raise argparse.ArgumentTypeError(f"expected 0 to 65535, got {value}")
+    return value
 
 
 def _positive(text: str) -> int:

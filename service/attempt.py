@@ -25,6 +25,7 @@ from .reports import from_report
 from .settings import to_config
 from .store import jobs as job_store
 from .store.records import AnyMetrics, JobRecord, JobState
+from .tracing import record_work
 
 __all__ = ["Attempt", "Stop"]
 
@@ -65,7 +66,7 @@ class Attempt:
             "stopped": self._on_stopped,
         }
 
-    async def run(self) -> None:
+    async def run(self, traceparent: str = "") -> None:
         """Start the worker, follow it to its end, and leave the job QUEUED or in a terminal state."""
         checkpoints = self._folder / "checkpoints"
         await asyncio.to_thread(checkpoints.mkdir, parents=True, exist_ok=True)
@@ -74,10 +75,12 @@ class Attempt:
         worker = await WorkerProcess.start(self._core.artefacts.folder, log, self._threads, environment)
         self._worker = worker
         try:
-            await worker.send(await self._command(checkpoints))
+            command = await self._command(checkpoints)
+            command.traceparent = traceparent
+            await worker.send(command)
             if self._stop is not None:
                 self._begin_stopping()
-            if not await self._follow(worker):
+            if not await self._follow(worker, command):
                 await self._on_death(worker, await worker.close(seconds=1.0))
         finally:
             if self._stopping is not None:
@@ -137,11 +140,12 @@ class Attempt:
     def _sampler_path(self) -> Path:
         return self._folder / f"sampler-{self.job.attempt}.safetensors"
 
-    async def _follow(self, worker: WorkerProcess) -> bool:
+    async def _follow(self, worker: WorkerProcess, command: worker_pb2.WorkerCommand) -> bool:
         """True when an event ended the attempt, False when the worker is gone without one."""
         while (event := await worker.receive()) is not None:
             handler = self._handlers.get(event.WhichOneof("event") or "")
             if handler is not None and await handler(event):
+                record_work(self._core.tracing, command, event)
                 return True
         return False
 
@@ -160,7 +164,8 @@ class Attempt:
         return False
 
     async def _on_checkpoint(self, event: _Event) -> bool:
-        await self._record(convert.checkpoint_event(event.checkpoint.step, self.job.attempt, self._core.clock()))
+        self._core.metrics.checkpoint_seconds.observe(event.checkpoint.seconds)
+        await self._record(convert.checkpoint_event(event.checkpoint, self.job.attempt, self._core.clock()))
         return False
 
     async def _on_log(self, event: _Event) -> bool:

@@ -84,6 +84,8 @@ class ServerConfig:
     """Folder of everything that lasts: database, artefacts, jobs. Owned by one server at a time."""
     address: str
     """Where to listen: `127.0.0.1:50051`, `[::1]:0`, or `unix:/path`."""
+    admin: tuple[str, int] | None = None
+    """Host and port of /metrics and /healthz; port 0 takes a free one, None: nowhere."""
     running_jobs: int = 1
     """Training jobs that run at the same time, at least 1."""
     draw_workers: int = 1

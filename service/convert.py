@@ -164,9 +164,8 @@ def metrics_event(metrics: AnyMetrics, attempt: int, now: int) -> bytes:
     return training_pb2.TrainingEvent(attempt=attempt, time=_time(now), metrics=to_metrics(metrics)).SerializeToString()
 
 
-def checkpoint_event(step: int, attempt: int, now: int) -> bytes:
+def checkpoint_event(checkpoint: training_pb2.CheckpointSaved, attempt: int, now: int) -> bytes:
     """The content of an event: a checkpoint was written."""
-    checkpoint = training_pb2.CheckpointSaved(step=step)
     return training_pb2.TrainingEvent(attempt=attempt, time=_time(now), checkpoint=checkpoint).SerializeToString()
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -10,8 +10,10 @@ from .artefacts import Artefacts
 from .bus import Bus
 from .config import ServerConfig
 from .errors import Reason, Unavailable
+from .metrics import Metrics
 from .pool import Pool
 from .store.database import Store
+from .tracing import NoTracing, Tracing
 from .uploads import Uploads
 
 __all__ = ["Core", "request_digest"]
@@ -36,6 +38,8 @@ class Core:
     bus: Bus
     clock: Callable[[], int]
     """Microseconds since 1970."""
+    metrics: Metrics = field(default_factory=Metrics)
+    tracing: Tracing = field(default_factory=NoTracing)
     stopping: bool = False
     """True once the server drains: nothing new is begun."""
 

@@ -110,6 +110,7 @@ async def draws(core: Core, sampler: SamplerRecord, wanted: Range) -> AsyncGener
             for chunk in cutter.chunks(wanted.rows, last=cutter.end == end):
                 digest.update(chunk.x.data)
                 weights.write(chunk.log_weight.data)
+                core.metrics.draws.inc(chunk.count)
                 yield pb.DrawSamplesResponse(chunk=chunk)
         weights.seek(0)
         while part := weights.read(1 << 18):

@@ -193,9 +193,10 @@ class Failure:
     """Path of the field at fault, if there is one."""
 
 
-def to_status(error: ServiceError) -> status_pb2.Status:
-    """The status that travels: code, sentence, details cut to what trailers can hold."""
-    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=dict(error.metadata))
+def to_status(error: ServiceError, request_id: str = "") -> status_pb2.Status:
+    """The status that travels: code, sentence, details cut to what trailers can hold; the log knows the request id."""
+    metadata = {**error.metadata, **({"request_id": request_id} if request_id else {})}
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)
     status = status_pb2.Status(code=_CODES[type(error)], message=_cut(error.message), details=[_packed(info)])
     if error.resource:
         kind = error.resource.split("/")[0]

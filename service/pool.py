@@ -1,7 +1,8 @@
 """Warm workers for checking, evaluating, drawing and estimating: a bounded number, reused, replaced when they die."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeAlias
 
@@ -9,6 +10,7 @@ from gephyra.protos import worker_pb2
 
 from .errors import DeadlineExceeded, Internal, Reason, ServiceError, Unavailable
 from .process import WorkerProcess, serving_environment
+from .tracing import CURRENT, NoTracing, Tracing, record_work
 
 __all__ = ["Pool"]
 
@@ -21,12 +23,20 @@ _FINAL = frozenset({
 
 
 class Pool:
-    """At most `size` serving workers, started when first needed."""
+    """At most `size` serving workers, started when first needed.
 
-    def __init__(self, size: int, artefacts: Path, logs: Path) -> None:
+    Attributes:
+        size: As given.
+        busy: How many of them are at work.
+    """
+
+    def __init__(self, size: int, artefacts: Path, logs: Path, tracing: Tracing | None = None) -> None:
+        self.size = size
+        self.busy = 0
         self._slots = asyncio.Semaphore(size)
         self._artefacts = artefacts
         self._logs = logs
+        self._tracing = tracing or NoTracing()
         self._idle: list[WorkerProcess] = []
         self._closed = False
         self._next_id = 0
@@ -47,10 +57,10 @@ class Pool:
             DeadlineExceeded: The time limit was reached (WORKER_TIMEOUT).
             Unavailable: The worker died (WORKER_DIED), or the server is stopping.
         """
-        async with self._slots:
+        async with self._slot():
             worker = await self._take(key)
             self._next_id += 1
-            command.id = self._next_id
+            command.id, command.traceparent = self._next_id, CURRENT.get()
             try:
                 async with asyncio.timeout(seconds):
                     event = await _converse(worker, command, on_block)
@@ -66,6 +76,7 @@ class Pool:
             except BaseException:
                 await worker.close()
                 raise
+            record_work(self._tracing, command, event)
             await self._give_back(worker)
             return event
 
@@ -74,6 +85,15 @@ class Pool:
         self._closed = True
         idle, self._idle = self._idle, []
         await asyncio.gather(*(worker.close(seconds=1.0) for worker in idle))
+
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        async with self._slots:
+            self.busy += 1
+            try:
+                yield
+            finally:
+                self.busy -= 1
 
     async def _take(self, key: str) -> WorkerProcess:
         if self._closed:

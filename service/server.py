@@ -25,6 +25,7 @@ from gephyra.protos import (
     training_service_pb2_grpc,
 )
 
+from .admin import Admin
 from .artefacts import Artefacts
 from .blob_service import BlobService
 from .bus import Bus
@@ -33,15 +34,18 @@ from .config import TENANT, ServerConfig
 from .core import Core
 from .dataset_service import DatasetService
 from .importing import Importer
-from .interceptor import ErrorInterceptor
+from .interceptor import CallInterceptor
 from .meta_service import MetaService
+from .metrics import Metrics
 from .pool import Pool
 from .sampler_service import SamplerService
 from .sampling_service import SamplingService
 from .store import blobs, datasets, idempotency
+from .store import jobs as job_store
 from .store.database import Store
 from .supervisor import Supervisor
 from .target_service import TargetService
+from .tracing import NoTracing, Tracing
 from .training_service import TrainingService
 from .uploads import Uploads
 
@@ -73,9 +77,13 @@ class CannotListen(Exception):
 
 
 class Server:
-    """One server on one data folder, whose lock the caller holds. `start` once, `stop` once."""
+    """One server on one data folder, whose lock the caller holds. `start` once, `stop` once.
 
-    def __init__(self, config: ServerConfig) -> None:
+    Attributes:
+        admin_address: `host:port` of the admin port once it was started; empty without one.
+    """
+
+    def __init__(self, config: ServerConfig, tracing: Tracing | None = None) -> None:
         data = config.data
         logs = data / "logs"
         logs.mkdir(parents=True, exist_ok=True)
@@ -83,13 +91,19 @@ class Server:
         uploads, contents = Uploads(artefacts.folder / "uploads"), Artefacts(artefacts.folder / "datasets")
         for each in (artefacts, uploads.whole, contents):
             each.clean()
-        pool = Pool(config.draw_workers, artefacts.folder, logs)
+        metrics, tracing = Metrics(), tracing or NoTracing()
+        pool = Pool(config.draw_workers, artefacts.folder, logs, tracing)
         store = Store(data / "gephyra.sqlite3")
-        self._core = Core(config, store, artefacts, uploads, contents, pool, Bus(), lambda: time.time_ns() // 1000)
+        self._core = Core(
+            config, store, artefacts, uploads, contents, pool, Bus(), lambda: time.time_ns() // 1000, metrics, tracing
+        )
+        self._count()
+        self.admin_address = ""
+        self._admin: Admin | None = None
         self._checks = Checks(self._core)
         self._supervisor = Supervisor(self._core)
         self._health = health.aio.HealthServicer()
-        self._server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=_OPTIONS)
+        self._server = grpc.aio.server(interceptors=[CallInterceptor(metrics, tracing)], options=_OPTIONS)
         self._add_services()
 
     async def start(self) -> str:
@@ -98,6 +112,7 @@ class Server:
         horizon = core.clock() - int(core.config.timings.idempotency * 1e6)
         await core.store.write(idempotency.forget_before, horizon)
         await core.store.write(_tidy, core)
+        self._admin = self._open_admin()
         address = self._listen(core.config.address)
         await self._server.start()
         await self._supervisor.start()
@@ -114,7 +129,27 @@ class Server:
         self._core.bus.publish_all()
         await self._server.stop(self._core.config.timings.shutdown_grace)
         await self._core.pool.close()
+        if self._admin is not None:
+            await asyncio.to_thread(self._admin.close)
         await asyncio.to_thread(self._core.store.close)
+        await asyncio.to_thread(self._core.tracing.close)
+
+    def _count(self) -> None:
+        core = self._core
+        core.store.on_write = core.metrics.write_seconds.observe
+        core.metrics.watch_slots("drawing", core.pool.size, lambda: core.pool.busy)
+        core.metrics.watch_jobs(lambda: core.store.read_now(job_store.counts, TENANT))
+
+    def _open_admin(self) -> Admin | None:
+        if self._core.config.admin is None:
+            return None
+        host, port = self._core.config.admin
+        try:
+            admin = Admin(host, port, self._core.metrics.registry, lambda: not self._core.stopping)
+        except OSError as error:
+            raise CannotListen(f"cannot listen on {host}, port {port}, for administration: {error}") from None
+        self.admin_address = f"[{host}]:{admin.port}" if ":" in host else f"{host}:{admin.port}"
+        return admin
 
     def _listen(self, address: str) -> str:
         try:

@@ -9,6 +9,7 @@ from . import jobs
 from .attempt import Attempt, Stop
 from .core import Core
 from .errors import Failure, Reason
+from .following import follow_attempt
 from .store.records import JobRecord, JobState
 
 __all__ = ["Supervisor"]
@@ -25,6 +26,7 @@ class Supervisor:
         self._attempts: dict[str, Attempt] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._scheduler: asyncio.Task[None] | None = None
+        core.metrics.watch_slots("training", core.config.running_jobs, lambda: len(self._attempts))
 
     async def start(self) -> None:
         """Put back what an earlier server left running, and begin."""
@@ -87,7 +89,8 @@ class Supervisor:
             job = await self._core.store.read(jobs.find, name)
             if job.state is JobState.CANCELLING:
                 attempt.stop(Stop.CANCEL)
-            await attempt.run()
+            async with follow_attempt(self._core, attempt.job) as traceparent:
+                await attempt.run(traceparent)
         except Exception as error:
             logger.exception("attempt %d of %s", attempt.job.attempt, name)
             failure = Failure(code_pb2.INTERNAL, Reason.INTERNAL, f"the server could not run the job: {error}")

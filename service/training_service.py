@@ -17,12 +17,14 @@ from .core import Core, request_digest
 from .dataset_service import find_dataset
 from .denoising import from_denoising
 from .errors import InvalidArgument, Reason
+from .following import remember_call
 from .paging import page_size
 from .sampler_service import find_sampler
 from .settings import from_config
 from .store import jobs as job_store
 from .store.records import JobRecord, JobState, SamplerRecord
 from .supervisor import Supervisor
+from .tracing import CURRENT
 from .watch import watch
 
 __all__ = ["TrainingService"]
@@ -39,6 +41,7 @@ class TrainingService(pb_grpc.TrainingServiceServicer):
         self._core.refuse_if_stopping()
         names.check_request_id(request.request_id)
         job = await self._core.store.write(_create, request, self._core.clock())
+        await remember_call(self._core, job.name, CURRENT.get())
         self._supervisor.wake()
         return to_job(job)
 

@@ -23,16 +23,27 @@ def serve(
     socket: Annotated[Path | None, typer.Option(help="Unix socket instead of an address.")] = None,
     running_jobs: Annotated[int, typer.Option(help="Training jobs that run at once.")] = 1,
     draw_workers: Annotated[int, typer.Option(help="Processes that draw.")] = 1,
+    admin_port: Annotated[
+        int | None, typer.Option(metavar="PORT", help="Port of /metrics (Prometheus) and /healthz; 0: a free one.")
+    ] = None,
+    admin_host: Annotated[str, typer.Option(metavar="HOST", help="Its address; no TLS, no token.")] = "127.0.0.1",
+    log_format: Annotated[str, typer.Option(metavar="auto|json|text", help="Of the log on standard error.")] = "auto",
+    traces: Annotated[
+        str | None, typer.Option(metavar="EXPORTER", help="OpenTelemetry exporter, for example otlp or console.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run a server until Ctrl-C or SIGTERM. It refuses addresses other than loopback.
 
-    Example: `gephyra serve --data gephyra-data --listen 127.0.0.1:50051`
+    Example: `gephyra serve --data gephyra-data --listen 127.0.0.1:50051 --admin-port 9464`
     """
     require_server()
     place = ["--listen", listen] if socket is None else ["--socket", str(socket)]
     sizes = ["--running-jobs", str(running_jobs), "--draw-workers", str(draw_workers)]
-    command = [*server_command(data), *place, *sizes]
+    seen = ["--admin-host", admin_host, "--log-format", log_format]
+    seen += [] if admin_port is None else ["--admin-port", str(admin_port)]
+    seen += [] if traces is None else ["--traces", traces]
+    command = [*server_command(data), *place, *sizes, *seen]
     if as_json:
         raise typer.Exit(_serve_json(command))
     # The server takes this process' place: signals reach it directly.
@@ -94,5 +105,8 @@ def _serve_json(command: list[str]) -> int:
         assert server.stdout is not None
         line = server.stdout.readline()
         if line:
-            print_json({"address": line.partition("serving on ")[2].strip(), "pid": server.pid})
+            told = {"address": line.partition("serving on ")[2].strip(), "pid": server.pid}
+            if "--admin-port" in command:
+                told["metrics"] = server.stdout.readline().partition("metrics on ")[2].strip()
+            print_json(told)
         return server.wait()

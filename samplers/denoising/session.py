@@ -53,7 +53,7 @@ def train_denoiser(
     settings: DenoisingSettings,
     *,
     on_metrics: Callable[[DenoisingMetrics], None] = lambda metrics: None,
-    on_checkpoint: Callable[[int], None] = lambda step: None,
+    on_checkpoint: Callable[[int, float], None] = lambda step, seconds: None,
     should_stop: Callable[[], bool] = lambda: False,
     checkpoint_folder: Path | None = None,
     clock: Callable[[], float] = time.monotonic,
@@ -65,7 +65,7 @@ def train_denoiser(
         names: Of the dim columns.
         settings: What to train, budget and the rest.
         on_metrics: Told of progress about twice a second.
-        on_checkpoint: Told the step of each checkpoint, once it is on disk.
+        on_checkpoint: Told the step of each checkpoint, once it is on disk, and the seconds that writing took.
         should_stop: Asked before every step.
         checkpoint_folder: Existing folder for checkpoints; the newest one in it is resumed.
         clock: Seconds, monotonic.
@@ -199,8 +199,9 @@ class _Run:
         tensors = join_parts({"model": self._model.state_dict(), "memory": self._loss.tensors()})
         tensors |= self._stepper.tensors() | self._keeper.tensors()
         record = {"seconds": self._pace.seconds, "keeper": self._keeper.record()}
+        began = self._hooks.clock()
         write_checkpoint(self._folder, Checkpoint(self._stepper.step, tensors, record))
-        self._hooks.on_checkpoint(self._stepper.step)
+        self._hooks.on_checkpoint(self._stepper.step, self._hooks.clock() - began)
 
 
 def _split(data: Tensor, settings: DenoisingSettings) -> _Rows:

@@ -6,6 +6,7 @@ that returned survives a power cut.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,12 +33,16 @@ class Store:
     """A database file, made if missing, brought to this version's tables if older.
 
     Raises SchemaMismatch for a later version's. Close it when done.
+
+    Attributes:
+        on_write: Told the seconds of every `write`, from asking for it to its commit.
     """
 
     def __init__(self, path: Path) -> None:
         self._engines = {begin: _engine(path, begin) for begin in ("BEGIN", "BEGIN IMMEDIATE")}
         self._reader = ThreadPoolExecutor(_READERS, "gephyra-store-read")
         self._writer = ThreadPoolExecutor(1, "gephyra-store-write")
+        self.on_write: Callable[[float], None] = lambda seconds: None
         try:
             self.write_now(_check_schema)
         except SchemaMismatch:
@@ -53,7 +58,11 @@ class Store:
 
         A cancelled caller does not stop a transaction that has begun.
         """
-        return await self._run(self._writer, lambda: self.write_now(function, *args, **kwargs))
+        started = time.perf_counter()
+        try:
+            return await self._run(self._writer, lambda: self.write_now(function, *args, **kwargs))
+        finally:
+            self.on_write(time.perf_counter() - started)
 
     def read_now(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`read` for callers that may block."""

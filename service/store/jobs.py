@@ -9,14 +9,14 @@ from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from . import schema
 from .columns import dump_metrics, load_failure, load_metrics, load_settings
 from .pages import read_page
 from .records import TERMINAL, AnyMetrics, JobRecord, JobState, StoredEvent
 
-__all__ = ["add", "advance", "events_after", "find", "next_queued", "page", "record", "unfinished"]
+__all__ = ["add", "advance", "counts", "events_after", "find", "next_queued", "page", "record", "unfinished"]
 
 _J = schema.jobs.c
 _FINISHED = [state.value for state in TERMINAL]
@@ -39,6 +39,12 @@ def next_queued(connection: Connection, tenant: str) -> JobRecord | None:
     query = select(schema.jobs).where(_J.tenant == tenant, _J.state == JobState.QUEUED.value)
     row = connection.execute(query.order_by(_J.id).limit(1)).one_or_none()
     return None if row is None else _record(row)
+
+
+def counts(connection: Connection, tenant: str) -> dict[JobState, int]:
+    """How many jobs there are in each state that has any."""
+    query = select(_J.state, func.count()).where(_J.tenant == tenant).group_by(_J.state)
+    return {JobState(state): count for state, count in connection.execute(query)}
 
 
 def unfinished(connection: Connection, tenant: str) -> list[JobRecord]:

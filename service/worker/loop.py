@@ -1,5 +1,6 @@
 """One command after the other, each answered to its end or with a failure."""
 
+import os
 import sys
 import time
 import traceback
@@ -46,10 +47,25 @@ def serve(channel: Channel, artefacts: Artefacts, threads: int, started: float) 
     workbench = Workbench(artefacts)
     channel.send(worker_pb2.WorkerEvent(ready=worker_pb2.WorkerEvent.Ready()))
     for command in channel.commands():
-        call = tasks.Call(command.id, channel.send, channel.stopped(command.id), workbench, time.monotonic, started)
+        deliver = _stamped(channel, command.traceparent)
+        call = tasks.Call(command.id, deliver, channel.stopped(command.id), workbench, time.monotonic, started)
         try:
             kind = command.WhichOneof("command") or ""
             _TASKS[kind](getattr(command, kind), call)
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
-            channel.send(worker_pb2.WorkerEvent(id=command.id, failed=to_failed(error)))
+            deliver(worker_pb2.WorkerEvent(id=command.id, failed=to_failed(error)))
+
+
+def _stamped(channel: Channel, traceparent: str) -> Callable[[worker_pb2.WorkerEvent], None]:
+    """Sends events with when their command began, where somebody traces; the log tells which trace it was."""
+    if not traceparent:
+        return channel.send
+    began, pid = time.time_ns(), os.getpid()
+    print(f"traceparent {traceparent}", file=sys.stderr, flush=True)
+
+    def send(event: worker_pb2.WorkerEvent) -> None:
+        event.traceparent, event.began_ns, event.sent_ns, event.pid = traceparent, began, time.time_ns(), pid
+        channel.send(event)
+
+    return send

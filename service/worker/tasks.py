@@ -24,7 +24,9 @@ from .cache import Workbench
 from .failures import TaskError
 from .targets import read_definition, to_program
 
-__all__ = ["Call", "Turn", "check", "draw", "estimate", "evaluate", "examine", "metrics_sender", "train"]
+__all__ = [
+    "Call", "Turn", "check", "checkpoint_sender", "draw", "estimate", "evaluate", "examine", "metrics_sender", "train",
+]  # fmt: skip
 
 _Command = worker_pb2.WorkerCommand
 _Event = worker_pb2.WorkerEvent
@@ -89,7 +91,7 @@ def train(command: _Command.Train, call: Call) -> None:
             settings,
             start=start,
             on_metrics=metrics_sender(call),
-            on_checkpoint=lambda step: call.send(_Event(checkpoint=training_service_pb2.CheckpointSaved(step=step))),
+            on_checkpoint=checkpoint_sender(call),
             should_stop=call.should_stop,
             checkpoint_folder=Path(command.checkpoint_folder),
             startup_seconds=call.clock() - call.started,
@@ -188,6 +190,15 @@ def metrics_sender(call: Call) -> Callable[[AnyMetrics], None]:
         if metrics.stage != last_stage or metrics.fraction >= 1 or now - last_time >= _METRICS_SECONDS:
             last_time, last_stage = now, metrics.stage
             call.send(_Event(metrics=to_metrics(metrics)))
+
+    return send
+
+
+def checkpoint_sender(call: Call) -> Callable[[int, float], None]:
+    """What tells of checkpoints."""
+
+    def send(step: int, seconds: float) -> None:
+        call.send(_Event(checkpoint=training_service_pb2.CheckpointSaved(step=step, seconds=seconds)))
 
     return send
 

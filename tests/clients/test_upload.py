@@ -84,7 +84,7 @@ def test_parquet_goes_in_by_its_extra(local: Client, tmp_path: Path, monkeypatch
     assert (list(dataset.facts), dataset.shape, dataset.display_name) == (["a", "b"], (50, 2), "of arrow")
     assert dataset.facts["a"].minimum == X[:, 0].min()
     parquet.write_table(arrow.table({"a": [1.0, 2.0], "b": [1, None]}), path)
-    assert refusal(local, path).metadata == {"row": "1", "column": "1", "column_name": "b"}
+    assert refusal(local, path).metadata.items() >= {"row": "1", "column": "1", "column_name": "b"}.items()
     parquet.write_table(arrow.table({"a": [1.0, 2.0], "b": ["one", "two"]}), path)
     assert refusal(local, path).reason == "DATA_NOT_A_NUMBER"
     path.write_bytes(b"PAR1 and nothing else PAR1")

@@ -20,6 +20,8 @@ class Refusal:
     fields: tuple[str, ...]
     resource: str
     metadata: dict[str, str]
+    """Without the request id."""
+    request_id: str
 
 
 def refused(call: Callable[[], Any]) -> Refusal:
@@ -39,4 +41,7 @@ def refused(call: Callable[[], Any]) -> Refusal:
         assert detail.Unpack(info) or detail.Unpack(bad) or detail.Unpack(resource)
     assert info.domain == "gephyra"
     fields = tuple(violation.field for violation in bad.field_violations)
-    return Refusal(error.code(), info.reason, status.message, fields, resource.resource_name, dict(info.metadata))
+    metadata = dict(info.metadata)
+    request_id = metadata.pop("request_id")
+    assert request_id
+    return Refusal(error.code(), info.reason, status.message, fields, resource.resource_name, metadata, request_id)

@@ -111,7 +111,9 @@ def test_a_run_that_was_broken_off_ends_as_the_unbroken_one(data: Tensor, tmp_pa
     with pytest.raises(StopTraining):
         train_denoiser(data, NAMES, QUICK, should_stop=stop_at_step_120, checkpoint_folder=tmp_path)
     steps: list[int] = []
-    resumed = train_denoiser(data, NAMES, QUICK, checkpoint_folder=tmp_path, on_checkpoint=steps.append)
+    resumed = train_denoiser(
+        data, NAMES, QUICK, checkpoint_folder=tmp_path, on_checkpoint=lambda step, seconds: steps.append(step)
+    )
     assert steps == [150]
     assert resumed.report.best_step == whole.report.best_step
     states = zip(whole.model.state_dict().items(), resumed.model.state_dict().values(), strict=True)
