@@ -43,7 +43,8 @@ class Admin:
     def _answer(self, environment: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         match environment["REQUEST_METHOD"], environment["PATH_INFO"]:
             case ("GET" | "HEAD", "/metrics"):
-                return self._metrics(environment, start_response)
+                page: Iterable[bytes] = self._metrics(environment, start_response)
+                return page
             case ("GET" | "HEAD", "/healthz"):
                 healthy = self._healthy()
                 status, text = ("200 OK", b"ok\n") if healthy else ("503 Service Unavailable", b"stopping\n")

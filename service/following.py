@@ -8,7 +8,7 @@ from .config import TENANT
 from .core import Core
 from .store import jobs as job_store
 from .store.records import JobRecord, JobState
-from .tracing import Role
+from .tracing import Attributes, Role
 
 __all__ = ["follow_attempt", "remember_call"]
 
@@ -25,7 +25,8 @@ async def remember_call(core: Core, job: str, traceparent: str) -> None:
 async def follow_attempt(core: Core, job: JobRecord) -> AsyncIterator[str]:
     """Count and trace an attempt that was just claimed; gives the `traceparent` for its worker."""
     parent = await asyncio.to_thread(_kept, core, job.name)
-    began, attributes = core.clock(), {"gephyra.job": job.name, "gephyra.attempt": job.attempt}
+    began = core.clock()
+    attributes: Attributes = {"gephyra.job": job.name, "gephyra.attempt": job.attempt}
     core.metrics.attempt_began(job, began)
     if job.attempt == 1:
         core.tracing.record("queue", parent, job.create_time * 1000, began * 1000, attributes)

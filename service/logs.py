@@ -32,7 +32,7 @@ def configure_logs(style: LogStyle, stream: TextIO) -> None:
     terminal = stream.isatty()
     if style is LogStyle.AUTO:
         style = LogStyle.TEXT if terminal else LogStyle.JSON
-    shared = [
+    shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,

@@ -95,7 +95,7 @@ def record_work(tracing: Tracing, command: worker_pb2.WorkerCommand, event: work
     Workers have no way out but their socket, so they tell the times and the server sends the span.
     """
     kind, failed = command.WhichOneof("command") or "", event.WhichOneof("event") == "failed"
-    attributes = {"gephyra.process": "worker", "gephyra.worker.pid": event.pid}
+    attributes: Attributes = {"gephyra.process": "worker", "gephyra.worker.pid": event.pid}
     if command.traceparent and event.began_ns:
         tracing.record(
             f"worker {kind}", event.traceparent, event.began_ns, event.sent_ns, attributes, "failed" if failed else ""

@@ -3,6 +3,7 @@
 import typer
 
 from . import data, dataset, jobs, samplers, server, targets
+from .doctor import doctor
 from .errors import ErrorGroup
 
 __all__ = ["app"]
@@ -28,6 +29,7 @@ Start with `gephyra demo`. A first session of one's own, in a folder:
 
 app.command("serve")(server.serve)
 app.command("demo")(server.demo)
+app.command("doctor")(doctor)
 app.command("info")(server.info)
 app.add_typer(targets.app, name="targets")
 app.add_typer(data.app, name="data")

@@ -52,7 +52,7 @@ class Watched:
 
     def get(self, name: str, **metadata: str) -> target_service_pb2.Target:
         request = target_service_pb2.GetTargetRequest(name=name)
-        return self.stubs.target.GetTarget(request, metadata=list(metadata.items()))
+        return self.stubs.target.GetTarget(request, metadata=tuple(metadata.items()))
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_a_stream_is_in_flight_until_it_ends_and_its_draws_are_counted(watched: 
 
 
 def test_a_method_that_is_not_there_makes_no_label(watched: Watched) -> None:
-    call = watched.stubs.channel.unary_unary("/gephyra.v1.TargetService/Nonsense-f5d1")
+    call: Any = watched.stubs.channel.unary_unary("/gephyra.v1.TargetService/Nonsense-f5d1")
     with pytest.raises(grpc.RpcError):
         call(b"")
     assert watched.value("gephyra_rpc_handled_total", method="unknown", code="UNIMPLEMENTED") >= 1
