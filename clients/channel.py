@@ -25,6 +25,7 @@ from gephyra.protos import (
 
 from .errors import DeadlineExceeded, GephyraError, InvalidArgument, MessageTooLarge, ServerGone, Violation
 from .status import error_from_call
+from .tracing import Tracing, Untraced
 
 if TYPE_CHECKING:
     from gephyra.protos.blob_service_pb2_grpc import BlobServiceAsyncStub
@@ -125,12 +126,14 @@ class Connection:
     Attributes:
         host: Where the server is.
         patience: Seconds without progress after which a broken stream is given up.
+        tracing: Where spans of calls go.
         address: The server's address; empty before the first call.
     """
 
-    def __init__(self, host: Host, patience: float) -> None:
+    def __init__(self, host: Host, patience: float, tracing: Tracing | None = None) -> None:
         self.host = host
         self.patience = patience
+        self.tracing = tracing or Untraced()
         self.address = ""
         self._channel: aio.Channel | None = None
         self._stubs: Stubs | None = None
@@ -156,6 +159,7 @@ class Connection:
                 await self._channel.close()
                 self._channel = None
             await self.host.close()
+            await asyncio.to_thread(self.tracing.close)
 
     async def unary(
         self,
@@ -166,10 +170,11 @@ class Connection:
         """One request, one answer, within `seconds`."""
         check_size(request)
         stubs = await self.start()
-        try:
-            return await call(stubs)(request, timeout=seconds)
-        except aio.AioRpcError as error:
-            raise self._explained(error) from None
+        with self.tracing.call(_name(request)) as metadata:
+            try:
+                return await call(stubs)(request, timeout=seconds, metadata=metadata)
+            except aio.AioRpcError as error:
+                raise self._explained(error) from None
 
     async def pages(self, call: "Callable[[Stubs], aio.UnaryUnaryMultiCallable[Q, R]]", request: Q) -> list[Any]:
         """All pages of a list."""
@@ -188,10 +193,11 @@ class Connection:
     ) -> R:
         """Many requests, one answer, within `seconds`."""
         stubs = await self.start()
-        try:
-            return await call(stubs)(iter(requests), timeout=seconds)
-        except aio.AioRpcError as error:
-            raise self._explained(error) from None
+        with self.tracing.call("upload") as metadata:
+            try:
+                return await call(stubs)(iter(requests), timeout=seconds, metadata=metadata)
+            except aio.AioRpcError as error:
+                raise self._explained(error) from None
 
     async def stream(
         self,
@@ -202,20 +208,21 @@ class Connection:
         """One request, many answers. Raises DeadlineExceeded if none comes for `silence` seconds."""
         check_size(request)
         stubs = await self.start()
-        reader = call(stubs)(request)
-        try:
-            while True:
-                async with asyncio.timeout(silence):
-                    answer: Any = await reader.read()
-                if answer is aio.EOF:
-                    return
-                yield answer
-        except TimeoutError:
-            raise DeadlineExceeded(f"the stream from {self.address} was silent for {silence:.0f} s") from None
-        except aio.AioRpcError as error:
-            raise self._explained(error) from None
-        finally:
-            reader.cancel()
+        with self.tracing.call(_name(request)) as metadata:
+            reader = call(stubs)(request, metadata=metadata)
+            try:
+                while True:
+                    async with asyncio.timeout(silence):
+                        answer: Any = await reader.read()
+                    if answer is aio.EOF:
+                        return
+                    yield answer
+            except TimeoutError:
+                raise DeadlineExceeded(f"the stream from {self.address} was silent for {silence:.0f} s") from None
+            except aio.AioRpcError as error:
+                raise self._explained(error) from None
+            finally:
+                reader.cancel()
 
     def _explained(self, error: aio.AioRpcError) -> GephyraError:
         translated = error_from_call(error, self.address)
@@ -231,6 +238,11 @@ def check_size(request: Message) -> None:
             "pass large arrays as data (they are uploaded beside the message), or send fewer points",
             metadata={"size_bytes": str(size), "max_message_bytes": str(MAX_MESSAGE_BYTES)},
         )
+
+
+def _name(request: Message) -> str:
+    """The name of the call: every one has a request of its own, named after it."""
+    return type(request).__name__.removesuffix("Request")
 
 
 def _options() -> list[tuple[str, str | int]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .config import ServerConfig
 from .lock import FolderLock, FolderLocked
-from .logs import LogStyle, configure_logs
+from .logs import LogStyle, logged
 from .server import CannotListen, Server
 from .store.database import SchemaMismatch
 from .tracing import NoTracing, Tracing, wanted_exporter
@@ -40,7 +40,11 @@ class _Refused(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a server; returns the exit code."""
     options = _parser().parse_args(arguments)
-    configure_logs(options.log_format, sys.stderr)
+    with logged(options.log_format, sys.stderr):
+        return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
         config = ServerConfig(
             data=options.data.resolve(), address=_address(options),
@@ -112,17 +116,25 @@ def _parser() -> argparse.ArgumentParser:
 
 def _tracing(exporter: str | None) -> Tracing:
     """What the option, or else the environment, asks for."""
-    exporter = wanted_exporter(os.environ) if exporter is None else exporter
-    if not exporter:
+    wanted = wanted_exporter(os.environ) if exporter is None else exporter
+    if not wanted:
         return NoTracing()
     try:
         from .telemetry import NoExporter, OpenTelemetry, exporting
     except ImportError:
-        raise _Refused("traces need OpenTelemetry: pip install 'gephyra[telemetry]'") from None
+        return _untraced("traces need OpenTelemetry: pip install 'gephyra[telemetry]'", exporter)
     try:
-        return OpenTelemetry(exporting(exporter, os.environ))
+        return OpenTelemetry(exporting(wanted, os.environ))
     except NoExporter as error:
-        raise _Refused(str(error)) from None
+        return _untraced(str(error), exporter)
+
+
+def _untraced(why: str, option: str | None) -> Tracing:
+    """Refuses for an option; a variable of the environment that was set for others stops nobody."""
+    if option is not None:
+        raise _Refused(why)
+    logger.warning("no traces, though OTEL_ variables ask for them: %s", why)
+    return NoTracing()
 
 
 def _port(text: str) -> int:

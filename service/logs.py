@@ -7,13 +7,14 @@ system's: kind, frames and source lines are there.
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any, TextIO
 
 import structlog
 
-__all__ = ["LogStyle", "configure_logs"]
+__all__ = ["LogStyle", "logged"]
 
 _Event = MutableMapping[str, Any]
 
@@ -27,8 +28,9 @@ class LogStyle(StrEnum):
     TEXT = "text"
 
 
-def configure_logs(style: LogStyle, stream: TextIO) -> None:
-    """Send the log of this process to `stream`; for a process' start, replaces what was configured."""
+@contextmanager
+def logged(style: LogStyle, stream: TextIO) -> Iterator[None]:
+    """Send the log of this process, from INFO on, to `stream` for as long as it runs."""
     terminal = stream.isatty()
     if style is LogStyle.AUTO:
         style = LogStyle.TEXT if terminal else LogStyle.JSON
@@ -47,8 +49,14 @@ def configure_logs(style: LogStyle, stream: TextIO) -> None:
     handler = logging.StreamHandler(stream)
     handler.setFormatter(formatter)
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    level = root.level
+    root.addHandler(handler)
     root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
 
 
 def _json(terminal: bool) -> list[Any]:

@@ -20,6 +20,7 @@ from ..errors import InvalidArgument
 from ..info import ServerInfo, info_from_message
 from ..local import LocalHost
 from ..request import full_name, new_request_id
+from ..tracing import tracing
 from ..training import job_request
 from ..upload import move_arrays, sampler_requests
 from .dataset import AsyncDataset, upload
@@ -28,6 +29,8 @@ from .sampler import AsyncSamplerHandle
 from .target import AsyncTargetHandle, checked
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
+
     from ..definition import Definition
 
 __all__ = ["AsyncClient"]
@@ -43,6 +46,7 @@ class AsyncClient:
     Args:
         address: `host:port`, or `unix:PATH`.
         patience: Seconds without progress after which a broken stream is given up.
+        tracer_provider: Of OpenTelemetry, for a span a call. None: what its environment variables say, else no spans.
 
     Example:
         async with AsyncClient("localhost:50051") as client:
@@ -50,8 +54,10 @@ class AsyncClient:
             sampler = await job.result()
     """
 
-    def __init__(self, address: str, *, patience: float = 30.0) -> None:
-        self._connect(RemoteHost(address), patience)
+    def __init__(
+        self, address: str, *, patience: float = 30.0, tracer_provider: "TracerProvider | None" = None
+    ) -> None:
+        self._connect(RemoteHost(address), patience, tracer_provider)
 
     @classmethod
     def local(cls, folder: str | os.PathLike[str], *, patience: float = 30.0) -> Self:
@@ -61,11 +67,11 @@ class AsyncClient:
         the folder again resumes them. The first call raises FolderLocked if another server owns the folder.
         """
         client = cls.__new__(cls)
-        client._connect(LocalHost(folder), patience)
+        client._connect(LocalHost(folder), patience, None)
         return client
 
-    def _connect(self, host: Host, patience: float) -> None:
-        self._connection = Connection(host, patience)
+    def _connect(self, host: Host, patience: float, provider: "TracerProvider | None") -> None:
+        self._connection = Connection(host, patience, tracing(provider))
 
     async def __aenter__(self) -> Self:
         await self._connection.start()

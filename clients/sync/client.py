@@ -16,6 +16,8 @@ from .sampler import SamplerHandle
 from .target import TargetHandle
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
+
     from ..definition import Definition
 
 __all__ = ["Client"]
@@ -27,6 +29,7 @@ class Client:
     Args:
         address: `host:port`, or `unix:PATH`.
         patience: Seconds without progress after which a broken stream is given up.
+        tracer_provider: Of OpenTelemetry, for a span a call. None: what its environment variables say, else no spans.
 
     Example:
         with Client.local("runs") as client:
@@ -35,8 +38,10 @@ class Client:
             draws = sampler.draw(4000, seed=1)
     """
 
-    def __init__(self, address: str, *, patience: float = 30.0) -> None:
-        self._begin(AsyncClient(address, patience=patience))
+    def __init__(
+        self, address: str, *, patience: float = 30.0, tracer_provider: "TracerProvider | None" = None
+    ) -> None:
+        self._begin(AsyncClient(address, patience=patience, tracer_provider=tracer_provider))
 
     @classmethod
     def local(cls, folder: str | os.PathLike[str], *, patience: float = 30.0) -> Self:

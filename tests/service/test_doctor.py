@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def test_little_room_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fr
         def __init__(self) -> None:
             self.free = free
 
-    monkeypatch.setattr(folder.shutil, "disk_usage", lambda place: Usage())
+    monkeypatch.setattr("gephyra.service.doctor.folder.shutil.disk_usage", lambda place: Usage())
     assert only(folder.check_disk(setup(tmp_path)), "disk").level is level
 
 
@@ -126,14 +127,14 @@ def test_a_database_that_is_none_stops(tmp_path: Path) -> None:
 
 def test_a_clock_before_the_first_release_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert only(folder.check_clock(setup(tmp_path)), "clock").level is Level.OK
-    monkeypatch.setattr(folder.time, "time", lambda: 0.0)
+    monkeypatch.setattr("gephyra.service.doctor.folder.time.time", lambda: 0.0)
     assert only(folder.check_clock(setup(tmp_path)), "clock").level is Level.WARNING
 
 
 def test_a_missing_package_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def version(name: str) -> str:
         if name in ("sqlalchemy", "numpyro"):
-            raise packages.PackageNotFoundError(name)
+            raise PackageNotFoundError(name)
         return "1"
 
     monkeypatch.setattr(packages, "version", version)
@@ -159,7 +160,6 @@ def test_postgresql_that_cannot_be_had_stops_and_no_password_is_shown(tmp_path: 
 def test_a_check_that_fails_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def check_broken(setup: Setup) -> Iterator[Finding]:
         raise RuntimeError("broken")
-        yield
 
     monkeypatch.setattr("gephyra.service.doctor.__main__.CHECKS", (check_broken, folder.check_disk))
     assert [each.check for each in examine(setup(tmp_path))] == ["broken", "disk"]

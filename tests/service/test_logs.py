@@ -3,11 +3,10 @@
 import io
 import json
 import logging
-from collections.abc import Iterator
 
 import pytest
 
-from gephyra.service.logs import LogStyle, configure_logs
+from gephyra.service.logs import LogStyle, logged
 
 SECRET = "value-5f3a"
 
@@ -17,19 +16,10 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture(autouse=True)
-def root() -> Iterator[None]:
-    """The root logger as it was."""
-    logger = logging.getLogger()
-    handlers, level = list(logger.handlers), logger.level
-    yield
-    logger.handlers[:] = handlers
-    logger.setLevel(level)
-
-
 def said(stream: io.StringIO, style: LogStyle = LogStyle.AUTO) -> str:
-    configure_logs(style, stream)
-    logging.getLogger("gephyra.test").warning("%d of %s", 3, "them", extra={"code": "OK"})
+    with logged(style, stream):
+        logging.getLogger("gephyra.test").warning("%d of %s", 3, "them", extra={"code": "OK"})
+    logging.getLogger("gephyra.test").warning("not any more")
     return stream.getvalue()
 
 
@@ -53,7 +43,6 @@ def test_people_get_columns(stream: io.StringIO, style: LogStyle) -> None:
 @pytest.mark.parametrize("style", [LogStyle.JSON, LogStyle.TEXT])
 def test_an_exception_shows_where_it_was_and_not_what_it_quotes(style: LogStyle) -> None:
     stream = io.StringIO()
-    configure_logs(style, stream)
     values = {"secret": SECRET}
     try:
         try:
@@ -61,7 +50,8 @@ def test_an_exception_shows_where_it_was_and_not_what_it_quotes(style: LogStyle)
         except ValueError as error:
             raise KeyError(values["secret"]) from error
     except KeyError:
-        logging.getLogger("gephyra.test").exception("it failed")
+        with logged(style, stream):
+            logging.getLogger("gephyra.test").exception("it failed")
     text = stream.getvalue()
     assert SECRET not in text
     assert text.index("ValueError") < text.index("KeyError")
@@ -70,6 +60,6 @@ def test_an_exception_shows_where_it_was_and_not_what_it_quotes(style: LogStyle)
 
 def test_the_words_of_the_system_are_told() -> None:
     stream = io.StringIO()
-    configure_logs(LogStyle.JSON, stream)
-    logging.getLogger("gephyra.test").error("no", exc_info=OSError(28, "No space left on device"))
+    with logged(LogStyle.JSON, stream):
+        logging.getLogger("gephyra.test").error("no", exc_info=OSError(28, "No space left on device"))
     assert json.loads(stream.getvalue())["exception"] == "OSError: No space left on device"
