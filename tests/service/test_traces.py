@@ -1,5 +1,6 @@
 """One trace from a client's call through the queue to the worker; and traces by the standard variables alone."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from gephyra.service.config import ServerConfig
 from gephyra.service.server import Server
 from gephyra.service.telemetry import OpenTelemetry
 from gephyra.service.tracing import NoTracing, wanted_exporter
+from tests.support.server import PATIENCE
 
 TINY: dict[str, Any] = {"iterations": 20, "batch_size": 16, "steps": 4, "width": 8, "precondition": "none"}
 STANDARD = "OTEL_"
@@ -78,6 +80,10 @@ async def test_client_server_queue_and_worker_are_one_trace(
     job = await client.train(target, **TINY)
     sampler = await job.result()
     await sampler.draw(100, seed=1)
+    async with asyncio.timeout(PATIENCE):
+        # The attempt ends a moment after its job.
+        while not any(span.name == "attempt" for span in exporter.get_finished_spans()):
+            await asyncio.sleep(0.02)
     spans = exporter.get_finished_spans()
     call = only(spans, "CreateTrainingJob")
     rpc = only(spans, "gephyra.v1.TrainingService/CreateTrainingJob")
