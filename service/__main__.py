@@ -49,6 +49,7 @@ def _run(options: argparse.Namespace) -> int:
         config = ServerConfig(
             data=options.data.resolve(), address=_address(options),
             running_jobs=options.running_jobs, draw_workers=options.draw_workers,
+            draw_cache_bytes=options.draw_cache << 20,
             admin=None if options.admin_port is None else (options.admin_host, options.admin_port),
         )  # fmt: skip
         tracing = _tracing(options.traces)
@@ -103,6 +104,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--draw-workers", type=_positive, default=1, metavar="N", help="warm drawing processes (default 1)"
     )
+    parser.add_argument(
+        "--draw-cache",
+        type=_whole,
+        default=64,
+        metavar="MIB",
+        help="memory for draws made lately (default 64)",
+    )
     parser.add_argument("--admin-port", type=_port, metavar="PORT", help="port of /metrics and /healthz; 0: a free one")
     parser.add_argument("--admin-host", default="127.0.0.1", metavar="HOST", help="its address (default: loopback)")
     parser.add_argument(
@@ -141,6 +149,13 @@ def _port(text: str) -> int:
     value = int(text)
     if not 0 <= value <= 65535:
         raise argparse.ArgumentTypeError(f"expected 0 to 65535, got {value}")
+    return value
+
+
+def _whole(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"expected 0 or more, got {value}")
     return value
 
 

@@ -96,5 +96,7 @@ class ServerConfig:
     """How often a job whose worker died is started again from its checkpoint."""
     draw_turn_bytes: int = _MIB
     """Bytes of draws made in one turn on a worker, before another caller may have it."""
+    draw_cache_bytes: int = 64 * _MIB
+    """Memory for draws made lately, so that asking again needs no worker; 0: none."""
     limits: Limits = field(default_factory=Limits)
     timings: Timings = field(default_factory=Timings)

@@ -9,6 +9,7 @@ from typing import Protocol
 from .artefacts import Artefacts
 from .bus import Bus
 from .config import ServerConfig
+from .draw_cache import DrawCache
 from .errors import Reason, Unavailable
 from .metrics import Metrics
 from .pool import Pool
@@ -40,6 +41,8 @@ class Core:
     """Microseconds since 1970."""
     metrics: Metrics = field(default_factory=Metrics)
     tracing: Tracing = field(default_factory=NoTracing)
+    drawn: DrawCache = field(default_factory=lambda: DrawCache(0))
+    """Draws made lately."""
     stopping: bool = False
     """True once the server drains: nothing new is begun."""
 

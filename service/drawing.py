@@ -1,14 +1,13 @@
 """A stream of draws: header, chunks, trailer.
 
-Workers answer in whole blocks; chunks are cut from them at sizes that have nothing to do with blocks. Work is
-done in turns of about a megabyte, each followed by writing it out, so that a slow reader holds neither a worker
-nor memory, and one that went away stops the work within a block.
+Work is done in turns of about a megabyte, each followed by writing it out, so that a slow reader holds neither a worker
+nor memory, and one that went away stops the work within a block. What was drawn lately is not drawn again.
 """
 
 import hashlib
 import tempfile
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from gephyra.protos import sampler_service_pb2 as pb
@@ -20,13 +19,13 @@ from gephyra.targets.program import Site
 from .config import Limits
 from .convert import to_site
 from .core import Core
+from .cutting import Cutter
 from .definitions import draw_bytes
 from .denoising import from_solver, to_solver
 from .errors import Internal, InvalidArgument, Reason, bad_field
 from .failures import raise_failed
 from .settings import from_how, to_how
 from .store.records import SamplerRecord
-from .tensors import array_bytes, dtype_number
 
 __all__ = ["Range", "Solving", "check_range", "draws"]
 
@@ -99,31 +98,40 @@ async def draws(core: Core, sampler: SamplerRecord, wanted: Range) -> AsyncGener
     """The messages of a stream. Raises ServiceError."""
     sites = () if wanted.omit_sites else sampler.sites
     yield pb.DrawSamplesResponse(header=_header(sampler, sites, wanted.seed))
-    cutter, digest = _Cutter(sampler.dim, sites, wanted.start), hashlib.sha256()
+    cutter, digest = Cutter(sampler.dim, sites, wanted.start), hashlib.sha256()
     end = wanted.start + wanted.count
     with tempfile.SpooledTemporaryFile(max_size=_MEMORY_FOR_WEIGHTS) as weights:
         while cutter.end < end:
-            before = cutter.end
-            await _turn(core, sampler, wanted, cutter, end)
-            if cutter.end == before:
-                raise _nonsense("no draws in its turn")
-            for chunk in cutter.chunks(wanted.rows, last=cutter.end == end):
-                digest.update(chunk.x.data)
-                weights.write(chunk.log_weight.data)
-                core.metrics.draws.inc(chunk.count)
-                yield pb.DrawSamplesResponse(chunk=chunk)
+            await _next(core, sampler, wanted, cutter, end)
+            for cut in cutter.chunks(wanted.rows, last=cutter.end == end):
+                digest.update(cut.x)
+                weights.write(cut.log_weight)
+                core.metrics.draws.inc(cut.message.chunk.count)
+                yield cut.message
         weights.seek(0)
         while part := weights.read(1 << 18):
             digest.update(part)
     yield pb.DrawSamplesResponse(trailer=pb.DrawSamplesResponse.Trailer(count=wanted.count, sha256=digest.hexdigest()))
 
 
-async def _turn(core: Core, sampler: SamplerRecord, wanted: Range, cutter: "_Cutter", end: int) -> None:
+async def _next(core: Core, sampler: SamplerRecord, wanted: Range, cutter: Cutter, end: int) -> None:
+    """Hand the cutter at least one more draw: from memory, or else from a worker's turn."""
+    stream = (sampler.digest, sampler.target_digest, wanted.seed, wanted.how, wanted.omit_sites)
+    known = core.drawn.get(stream, cutter.end)
+    if known is not None:
+        cutter.put(known.until(end))
+        return
+    before = cutter.end
+
+    def take(block: worker_pb2.WorkerEvent.Block) -> None:
+        core.drawn.put(stream, cutter.add(block))
+
     event = await core.pool.ask(
-        _command(core, sampler, wanted, cutter.end, end), core.config.timings.draw, key=sampler.digest,
-        on_block=cutter.add,
-    )  # fmt: skip
+        _command(core, sampler, wanted, before, end), core.config.timings.draw, key=sampler.digest, on_block=take
+    )
     raise_failed(event)
+    if cutter.end == before:
+        raise Internal(Reason.INTERNAL, "a worker sent no draws in its turn")
 
 
 def _command(core: Core, sampler: SamplerRecord, wanted: Range, start: int, end: int) -> worker_pb2.WorkerCommand:
@@ -149,75 +157,3 @@ def _header(sampler: SamplerRecord, sites: Sequence[Site], seed: int) -> pb.Draw
         sampler=f"samplers/{sampler.name}", digest=sampler.digest, dim=sampler.dim,
         sites=[to_site(site) for site in sites], dtype=tensor_pb2.DTYPE_FLOAT32, seed=seed,
     )  # fmt: skip
-
-
-@dataclass(slots=True)
-class _Column:
-    """One tensor of the stream: what has come and was not sent yet."""
-
-    name: str
-    dtype: tensor_pb2.DType.ValueType
-    shape: tuple[int, ...]
-    waiting: bytearray = field(default_factory=bytearray)
-
-    @property
-    def row_bytes(self) -> int:
-        return array_bytes(self.dtype, self.shape, self.name)
-
-    def add(self, tensor: tensor_pb2.Tensor, count: int) -> None:
-        if tensor.dtype != self.dtype or tuple(tensor.shape) != (count, *self.shape):
-            raise _nonsense(f"draws of another shape or type for {self.name!r}")
-        if len(tensor.data) != count * self.row_bytes:
-            raise Internal(
-                Reason.INTERNAL, f"a worker sent {len(tensor.data)} bytes for {count} draws of {self.name!r}"
-            )
-        self.waiting += tensor.data
-
-    def cut(self, first: int, count: int) -> tensor_pb2.Tensor:
-        rows = slice(first * self.row_bytes, (first + count) * self.row_bytes)
-        return tensor_pb2.Tensor(dtype=self.dtype, shape=(count, *self.shape), data=bytes(self.waiting[rows]))
-
-
-class _Cutter:
-    """Blocks in, chunks out. Checks what workers send: they run foreign programs."""
-
-    def __init__(self, dim: int, sites: Sequence[Site], start: int) -> None:
-        self._x = _Column("x", tensor_pb2.DTYPE_FLOAT32, (dim,))
-        self._log_weight = _Column("log_weight", tensor_pb2.DTYPE_FLOAT64, ())
-        self._sites = [_Column(site.name, dtype_number(site.dtype), site.shape) for site in sites]
-        self._start = start
-        self.end = start
-
-    def add(self, block: worker_pb2.WorkerEvent.Block) -> None:
-        """Take the next block. Raises Internal if it is not the next, or of another shape."""
-        if block.start_index != self.end or [s.name for s in block.sites] != [c.name for c in self._sites]:
-            raise Internal(
-                Reason.INTERNAL, f"a worker sent draws from {block.start_index}, expected those from {self.end}"
-            )
-        self._x.add(block.x, block.count)
-        self._log_weight.add(block.log_weight, block.count)
-        for column, site in zip(self._sites, block.sites, strict=True):
-            column.add(site.tensor, block.count)
-        self.end += block.count
-
-    def chunks(self, rows: int, last: bool) -> Iterator[pb.DrawSamplesResponse.Chunk]:
-        """Whole chunks of what waits; the rest waits on, unless these are the last."""
-        first, waiting = 0, self.end - self._start
-        while waiting - first >= rows or (last and first < waiting):
-            count = min(rows, waiting - first)
-            yield self._chunk(first, count)
-            first += count
-        for column in (self._x, self._log_weight, *self._sites):
-            del column.waiting[: first * column.row_bytes]
-        self._start += first
-
-    def _chunk(self, first: int, count: int) -> pb.DrawSamplesResponse.Chunk:
-        sites = [tensor_pb2.NamedTensor(name=site.name, tensor=site.cut(first, count)) for site in self._sites]
-        return pb.DrawSamplesResponse.Chunk(
-            start_index=self._start + first, count=count, x=self._x.cut(first, count),
-            log_weight=self._log_weight.cut(first, count), sites=sites,
-        )  # fmt: skip
-
-
-def _nonsense(what: str) -> Internal:
-    return Internal(Reason.INTERNAL, f"a worker sent {what}")

@@ -17,6 +17,8 @@ from .framing import FrameTooLarge, read_frame, write_frame
 __all__ = ["WorkerProcess", "serving_environment", "training_environment"]
 
 _TAIL_BYTES = 4096
+# Of a reader: about a block of draws, so that one is not read in dozens of pieces.
+_BUFFER_BYTES = 1 << 20
 
 
 # glibc hands large blocks back to the kernel at every free and asks for them again a moment later: page faults made a
@@ -60,7 +62,7 @@ class WorkerProcess:
         try:
             with theirs, log.open("ab") as output:
                 process = await _exec(theirs, artefacts, output, threads, environment)
-            reader, writer = await asyncio.open_unix_connection(sock=ours)
+            reader, writer = await asyncio.open_unix_connection(sock=ours, limit=_BUFFER_BYTES)
         except BaseException:
             ours.close()
             raise

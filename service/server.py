@@ -33,6 +33,7 @@ from .checks import Checks
 from .config import TENANT, ServerConfig
 from .core import Core
 from .dataset_service import DatasetService
+from .draw_cache import DrawCache
 from .importing import Importer
 from .interceptor import CallInterceptor
 from .meta_service import MetaService
@@ -95,8 +96,9 @@ class Server:
         pool = Pool(config.draw_workers, artefacts.folder, logs, tracing)
         store = Store(data / "gephyra.sqlite3")
         self._core = Core(
-            config, store, artefacts, uploads, contents, pool, Bus(), lambda: time.time_ns() // 1000, metrics, tracing
-        )
+            config, store, artefacts, uploads, contents, pool, Bus(), lambda: time.time_ns() // 1000, metrics, tracing,
+            DrawCache(config.draw_cache_bytes),
+        )  # fmt: skip
         self._count()
         self.admin_address = ""
         self._admin: Admin | None = None

@@ -23,6 +23,7 @@ def serve(
     socket: Annotated[Path | None, typer.Option(help="Unix socket instead of an address.")] = None,
     running_jobs: Annotated[int, typer.Option(help="Training jobs that run at once.")] = 1,
     draw_workers: Annotated[int, typer.Option(help="Processes that draw.")] = 1,
+    draw_cache: Annotated[int, typer.Option(metavar="MIB", help="Memory for draws made lately; 0: none.")] = 64,
     admin_port: Annotated[
         int | None, typer.Option(metavar="PORT", help="Port of /metrics (Prometheus) and /healthz; 0: a free one.")
     ] = None,
@@ -39,7 +40,7 @@ def serve(
     """
     require_server()
     place = ["--listen", listen] if socket is None else ["--socket", str(socket)]
-    sizes = ["--running-jobs", str(running_jobs), "--draw-workers", str(draw_workers)]
+    sizes = ["--running-jobs", str(running_jobs), "--draw-workers", str(draw_workers), "--draw-cache", str(draw_cache)]
     seen = ["--admin-host", admin_host, "--log-format", log_format]
     seen += [] if admin_port is None else ["--admin-port", str(admin_port)]
     seen += [] if traces is None else ["--traces", traces]

@@ -26,7 +26,8 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """One server that tests share; they use names of their own and leave it running."""
-    with ServerProcess(tmp_path_factory.mktemp("shared") / "data") as server:
+    # Without memory for draws: what is asked for again is made again.
+    with ServerProcess(tmp_path_factory.mktemp("shared") / "data", ["--draw-cache", "0"]) as server:
         yield server
 
 

@@ -19,7 +19,7 @@ from gephyra.protos import report_pb2, tensor_pb2, worker_pb2
 from gephyra.samplers.report import EuboSource, PolishReport, PreconditionReport, Report, Served, Times
 from gephyra.service import convert, errors
 from gephyra.service.artefacts import Artefacts, CorruptArtefact
-from gephyra.service.drawing import _Cutter
+from gephyra.service.cutting import Cutter
 from gephyra.service.errors import DeadlineExceeded, Failure, Internal, InvalidArgument, Reason, Unavailable, Violation
 from gephyra.service.failures import raise_failed
 from gephyra.service.framing import MAX_FRAME_BYTES, FrameTooLarge, read_frame, receive_frame, write_frame
@@ -189,10 +189,10 @@ def block(start: int, count: int, dim: int = 2) -> worker_pb2.WorkerEvent.Block:
 
 @given(sizes=st.lists(st.integers(1, 40), max_size=8), rows=st.integers(1, 50), start=st.integers(0, 1000))
 def test_chunks_hold_every_draw_once_whatever_the_blocks(sizes: list[int], rows: int, start: int) -> None:
-    cutter, chunks = _Cutter(2, [Site("y", (3,), "int64")], start), []
+    cutter, chunks = Cutter(2, [Site("y", (3,), "int64")], start), []
     for n, size in enumerate(sizes):
         cutter.add(block(cutter.end, size))
-        chunks += list(cutter.chunks(rows, last=n == len(sizes) - 1))
+        chunks += [cut.message.chunk for cut in cutter.chunks(rows, last=n == len(sizes) - 1)]
     assert [chunk.count for chunk in chunks[:-1]] == [rows] * max(len(chunks) - 1, 0)
     index = np.arange(start, start + sum(sizes))
     columns = (
@@ -217,7 +217,7 @@ def test_chunks_hold_every_draw_once_whatever_the_blocks(sizes: list[int], rows:
 )
 def test_blocks_of_a_worker_are_checked(bad: worker_pb2.WorkerEvent.Block) -> None:
     with pytest.raises(Internal, match="a worker sent"):
-        _Cutter(2, [Site("y", (3,), "int64")], 0).add(bad)
+        Cutter(2, [Site("y", (3,), "int64")], 0).add(bad)
 
 
 async def test_work_has_a_time_limit_and_a_dead_worker_is_told(tmp_path: Path) -> None:

@@ -137,7 +137,9 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
 def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
     """A collector to which the standard variables point."""
     collector, server = Collector(), grpc.server(futures.ThreadPoolExecutor(2))
-    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(collector, server)
+    # Generated without types.
+    add: Any = trace_service_pb2_grpc.add_TraceServiceServicer_to_server
+    add(collector, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")

@@ -1,0 +1,140 @@
+"""Draws come in blocks and go out in chunks, cut at sizes that have nothing to do with blocks."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from gephyra.protos import sampler_service_pb2 as pb
+from gephyra.protos import tensor_pb2, worker_pb2
+from gephyra.targets.program import Site
+
+from .errors import Internal, Reason
+from .tensors import array_bytes, dtype_number
+
+__all__ = ["Cut", "Cutter", "Drawn"]
+
+
+class Drawn(NamedTuple):
+    """Consecutive draws, checked: the bytes of x, of log weights, and of every site."""
+
+    start: int
+    count: int
+    columns: tuple[bytes, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all columns."""
+        return sum(map(len, self.columns))
+
+    def until(self, end: int) -> "Drawn":
+        """These draws without those from index `end` on."""
+        if self.start + self.count <= end:
+            return self
+        count = end - self.start
+        return Drawn(self.start, count, tuple(column[: len(column) // self.count * count] for column in self.columns))
+
+
+class Cut(NamedTuple):
+    """A chunk as it is sent, and what of it goes into the digest."""
+
+    message: pb.DrawSamplesResponse
+    x: bytes
+    log_weight: bytes
+
+
+class Cutter:
+    """Blocks in, chunks out. Checks what workers send: they run foreign programs.
+
+    Attributes:
+        end: Index of the draw that comes next.
+    """
+
+    def __init__(self, dim: int, sites: Sequence[Site], start: int) -> None:
+        self._x = _Column("x", tensor_pb2.DTYPE_FLOAT32, (dim,))
+        self._log_weight = _Column("log_weight", tensor_pb2.DTYPE_FLOAT64, ())
+        self._sites = [_Column(site.name, dtype_number(site.dtype), site.shape) for site in sites]
+        self._start = start
+        self.end = start
+
+    def add(self, block: worker_pb2.WorkerEvent.Block) -> Drawn:
+        """Take the next block of a worker. Raises Internal if it is not the next, or of another shape."""
+        if block.start_index != self.end or [s.name for s in block.sites] != [c.name for c in self._sites]:
+            raise Internal(
+                Reason.INTERNAL, f"a worker sent draws from {block.start_index}, expected those from {self.end}"
+            )
+        tensors = (block.x, block.log_weight, *(site.tensor for site in block.sites))
+        columns = tuple(
+            column.checked(tensor, block.count) for column, tensor in zip(self._columns, tensors, strict=True)
+        )
+        drawn = Drawn(block.start_index, block.count, columns)
+        self.put(drawn)
+        return drawn
+
+    def put(self, drawn: Drawn) -> None:
+        """Take draws that were checked before; those before the next are left out."""
+        for column, content in zip(self._columns, drawn.columns, strict=True):
+            column.put(content, self.end - drawn.start)
+        self.end = drawn.start + drawn.count
+
+    def chunks(self, rows: int, last: bool) -> Iterator[Cut]:
+        """Whole chunks of what waits; the rest waits on, unless these are the last."""
+        while (waiting := self.end - self._start) >= rows or (last and waiting):
+            yield self._chunk(min(rows, waiting))
+
+    @property
+    def _columns(self) -> tuple["_Column", ...]:
+        return self._x, self._log_weight, *self._sites
+
+    def _chunk(self, count: int) -> Cut:
+        # Filled in place: a message that is passed to the constructor of another one is copied.
+        message = pb.DrawSamplesResponse()
+        chunk = message.chunk
+        chunk.start_index, chunk.count = self._start, count
+        x, log_weight = self._x.cut(chunk.x, count), self._log_weight.cut(chunk.log_weight, count)
+        for column in self._sites:
+            site = chunk.sites.add()
+            site.name = column.name
+            column.cut(site.tensor, count)
+        self._start += count
+        return Cut(message, x, log_weight)
+
+
+class _Column:
+    """One tensor of the stream: what has come and was not sent yet."""
+
+    def __init__(self, name: str, dtype: tensor_pb2.DType.ValueType, shape: tuple[int, ...]) -> None:
+        self.name, self._dtype, self._shape = name, dtype, shape
+        self._row_bytes = array_bytes(dtype, shape, name)
+        self._waiting: deque[memoryview] = deque()
+
+    def checked(self, tensor: tensor_pb2.Tensor, count: int) -> bytes:
+        """The bytes of a block's tensor. Raises Internal for one of another shape, type or size."""
+        if tensor.dtype != self._dtype or tuple(tensor.shape) != (count, *self._shape):
+            raise Internal(Reason.INTERNAL, f"a worker sent draws of another shape or type for {self.name!r}")
+        if len(tensor.data) != count * self._row_bytes:
+            raise Internal(
+                Reason.INTERNAL, f"a worker sent {len(tensor.data)} bytes for {count} draws of {self.name!r}"
+            )
+        return tensor.data
+
+    def put(self, content: bytes, skip: int) -> None:
+        """Append rows from `skip` on."""
+        self._waiting.append(memoryview(content)[skip * self._row_bytes :])
+
+    def cut(self, tensor: tensor_pb2.Tensor, count: int) -> bytes:
+        """Move the first `count` rows into a tensor; their bytes."""
+        data = self._take(count * self._row_bytes)
+        tensor.dtype, tensor.data = self._dtype, data
+        tensor.shape.extend((count, *self._shape))
+        return data
+
+    def _take(self, size: int) -> bytes:
+        parts = []
+        while size:
+            head = self._waiting.popleft()
+            if len(head) > size:
+                self._waiting.appendleft(head[size:])
+                head = head[:size]
+            parts.append(head)
+            size -= len(head)
+        return b"".join(parts)
