@@ -2,11 +2,11 @@
 
     python -m benchmarks.wire [--json] [--rounds 7] [--streams 32] [--seconds 10]
 
-One sampler with a trivial target (a standard normal in 1000 dimensions) is stored; its draws are made once and stay in the
-server's memory, so that what is timed is the wire: cutting, digests, messages, gRPC. The bare stream is another process
-of grpc.aio that sends as many messages of as many bytes. The two take turns, each read by the generated stub; the ratio
-is that of their medians. Then `streams` streams run at once, all of stored draws and all of draws that are made for
-them, and another process asks for the server's health every 5 ms.
+One sampler with a trivial target (a standard normal in 1000 dimensions) is stored; its draws are made once and stay in
+the server's memory, so that what is timed is the wire: cutting, messages, gRPC. The bare stream is another process of
+grpc.aio that sends as many bytes, in as many messages, from its memory. The two take turns, both read through gRPC's
+synchronous client, messages parsed; the ratio is that of their medians. Then many streams run at once, first of stored
+draws, then of draws that are made for them, while another process asks for the server's health every 5 ms.
 """
 
 import argparse
@@ -30,6 +30,8 @@ from gephyra.clients.sync import Client
 from gephyra.protos import sampler_service_pb2, sampler_service_pb2_grpc
 
 DIM, COUNT = 1000, 12_000
+# x in float32, the log weight in float64.
+ROW_BYTES = 4 * DIM + 8
 TRAINING: dict[str, Any] = {"method": "ula", "iterations": 1, "steps": 1, "precondition": "none", "width": 8}
 PAUSE = 0.005
 MIB = 2**20
@@ -76,18 +78,19 @@ def rates(sockets: Sequence[Path], sampler: str, rounds: int) -> dict[str, float
     """MiB/s of draws that are made, of stored ones, and of a bare stream of the same messages."""
     with _channel(sockets[0]) as channel, _channel(sockets[1]) as other:
         stub = sampler_service_pb2_grpc.SamplingServiceStub(channel)
-        sizes: list[int] = []
+        counts: list[int] = []
 
         def draws() -> int:
             request = sampler_service_pb2.DrawSamplesRequest(sampler=sampler, count=COUNT, omit_sites=True)
-            sizes[:] = [message.ByteSize() for message in stub.DrawSamples(request)]
-            return sum(sizes)
+            # Not ByteSize, which serialises.
+            counts[:] = [message.chunk.count for message in stub.DrawSamples(request)]
+            return ROW_BYTES * sum(counts)
 
         # The published types know no calls without a schema.
         call: Any = other.unary_stream("/bare/Stream")
 
         def bare() -> int:
-            wanted = json.dumps({"size": sizes[1], "count": len(sizes) - 2}).encode()
+            wanted = json.dumps({"size": ROW_BYTES * counts[1], "count": len(counts) - 2}).encode()
             return sum(len(message) for message in call(wanted))
 
         made = _rate(draws)
@@ -116,12 +119,14 @@ def health(socket: Path, kind: str, sampler: str, arguments: argparse.Namespace)
 
 
 async def _bare(socket: str, arguments: argparse.Namespace) -> None:
-    """Streams of bytes, as many messages and as large as the request says."""
+    """Streams of bytes, as many messages and as large as the request says; each has bytes of its own, made before."""
+    stored: dict[bytes, list[bytes]] = {}
 
     async def stream(request: bytes, context: Any) -> Any:
-        wanted = json.loads(request)
-        content = b"\1" * wanted["size"]
-        for _ in range(wanted["count"]):
+        if request not in stored:
+            wanted = json.loads(request)
+            stored[request] = [bytes([n % 256]) * wanted["size"] for n in range(wanted["count"])]
+        for content in stored[request]:
             yield content
 
     class Handler(grpc.GenericRpcHandler):

@@ -13,6 +13,7 @@ from .draw_cache import DrawCache
 from .errors import Reason, Unavailable
 from .metrics import Metrics
 from .pool import Pool
+from .sending import Lanes
 from .store.database import Store
 from .tracing import NoTracing, Tracing
 from .uploads import Uploads
@@ -41,6 +42,8 @@ class Core:
     """Microseconds since 1970."""
     metrics: Metrics = field(default_factory=Metrics)
     tracing: Tracing = field(default_factory=NoTracing)
+    lanes: Lanes = field(default_factory=Lanes)
+    """For streams of large chunks."""
     drawn: DrawCache = field(default_factory=lambda: DrawCache(0))
     """Draws made lately."""
     stopping: bool = False

@@ -1,8 +1,10 @@
 """Draws come in blocks and go out in chunks, cut at sizes that have nothing to do with blocks."""
 
+import hashlib
+import tempfile
 from collections import deque
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Self
 
 from gephyra.protos import sampler_service_pb2 as pb
 from gephyra.protos import tensor_pb2, worker_pb2
@@ -11,7 +13,10 @@ from gephyra.targets.program import Site
 from .errors import Internal, Reason
 from .tensors import array_bytes, dtype_number
 
-__all__ = ["Cut", "Cutter", "Drawn"]
+__all__ = ["Cut", "Cutter", "Digest", "Drawn"]
+
+# Log weights wait for the end of the stream, because the digest has them after all x.
+_MEMORY_FOR_WEIGHTS = 1 << 20
 
 
 class Drawn(NamedTuple):
@@ -76,19 +81,16 @@ class Cutter:
             column.put(content, self.end - drawn.start)
         self.end = drawn.start + drawn.count
 
-    def chunks(self, rows: int, last: bool) -> Iterator[Cut]:
-        """Whole chunks of what waits; the rest waits on, unless these are the last."""
-        while (waiting := self.end - self._start) >= rows or (last and waiting):
-            yield self._chunk(min(rows, waiting))
+    def ready(self, rows: int, last: bool) -> bool:
+        """Whether there is a chunk: `rows` draws wait, or fewer that are the last."""
+        waiting = self.end - self._start
+        return waiting >= rows or (last and waiting > 0)
 
-    @property
-    def _columns(self) -> tuple["_Column", ...]:
-        return self._x, self._log_weight, *self._sites
-
-    def _chunk(self, count: int) -> Cut:
+    def chunk(self, rows: int) -> Cut:
+        """The next chunk: `rows` draws, or what there is of them."""
         # Filled in place: a message that is passed to the constructor of another one is copied.
         message = pb.DrawSamplesResponse()
-        chunk = message.chunk
+        chunk, count = message.chunk, min(rows, self.end - self._start)
         chunk.start_index, chunk.count = self._start, count
         x, log_weight = self._x.cut(chunk.x, count), self._log_weight.cut(chunk.log_weight, count)
         for column in self._sites:
@@ -97,6 +99,43 @@ class Cutter:
             column.cut(site.tensor, count)
         self._start += count
         return Cut(message, x, log_weight)
+
+    @property
+    def _columns(self) -> tuple["_Column", ...]:
+        return self._x, self._log_weight, *self._sites
+
+
+class Digest:
+    """SHA-256 of what a stream sends: all x, then all log weights. Close it when done.
+
+    Args:
+        known: The digest where the same stream was sent before, or empty: hashing takes longer than sending.
+    """
+
+    def __init__(self, known: str) -> None:
+        self._known, self._sha256 = known, hashlib.sha256()
+        self._weights = tempfile.SpooledTemporaryFile(max_size=_MEMORY_FOR_WEIGHTS)  # noqa: SIM115 - closed by __exit__
+
+    def add(self, cut: Cut) -> None:
+        """Add the next chunk."""
+        if not self._known:
+            self._sha256.update(cut.x)
+            self._weights.write(cut.log_weight)
+
+    def hexdigest(self) -> str:
+        """The digest, once every chunk is added."""
+        if self._known:
+            return self._known
+        self._weights.seek(0)
+        while part := self._weights.read(1 << 18):
+            self._sha256.update(part)
+        return self._sha256.hexdigest()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._weights.close()
 
 
 class _Column:

@@ -10,6 +10,8 @@ __all__ = ["DrawCache"]
 
 # Of Python's objects around a block.
 _OVERHEAD = 512
+# Of one stream: a program that walks through it in small steps leaves many.
+_MOST_DIGESTS = 256
 
 
 class DrawCache:
@@ -29,6 +31,17 @@ class DrawCache:
             return None
         self._streams.move_to_end(stream)
         return found.get(index)
+
+    def digest(self, stream: Hashable, start: int, count: int) -> str:
+        """The digest of draws that were sent before and are still here; empty if it is not known."""
+        found = self._streams.get(stream)
+        return "" if found is None else found.digests.get((start, count), "")
+
+    def remember(self, stream: Hashable, start: int, count: int, digest: str) -> None:
+        """Keep the digest of what was sent, as long as its stream is kept."""
+        found = self._streams.get(stream)
+        if found is not None and len(found.digests) < _MOST_DIGESTS:
+            found.digests[start, count] = digest
 
     def put(self, stream: Hashable, drawn: Drawn) -> None:
         """Keep draws, unless one stream alone would then fill everything."""
@@ -50,6 +63,7 @@ class _Stream:
 
     def __init__(self) -> None:
         self.size = 0
+        self.digests: dict[tuple[int, int], str] = {}
         self._starts: list[int] = []
         self._drawn: dict[int, Drawn] = {}
 

@@ -4,9 +4,7 @@ Work is done in turns of about a megabyte, each followed by writing it out, so t
 nor memory, and one that went away stops the work within a block. What was drawn lately is not drawn again.
 """
 
-import hashlib
-import tempfile
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Hashable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,7 +17,7 @@ from gephyra.targets.program import Site
 from .config import Limits
 from .convert import to_site
 from .core import Core
-from .cutting import Cutter
+from .cutting import Cutter, Digest
 from .definitions import draw_bytes
 from .denoising import from_solver, to_solver
 from .errors import Internal, InvalidArgument, Reason, bad_field
@@ -29,8 +27,6 @@ from .store.records import SamplerRecord
 
 __all__ = ["Range", "Solving", "check_range", "draws"]
 
-# Log weights wait for the end of the stream, because the digest has them after all x.
-_MEMORY_FOR_WEIGHTS = 1 << 20
 _MAX_INDEX = 2**62
 _MOST_SOLVER_STEPS = 4096
 
@@ -98,30 +94,28 @@ async def draws(core: Core, sampler: SamplerRecord, wanted: Range) -> AsyncGener
     """The messages of a stream. Raises ServiceError."""
     sites = () if wanted.omit_sites else sampler.sites
     yield pb.DrawSamplesResponse(header=_header(sampler, sites, wanted.seed))
-    cutter, digest = Cutter(sampler.dim, sites, wanted.start), hashlib.sha256()
-    end = wanted.start + wanted.count
-    with tempfile.SpooledTemporaryFile(max_size=_MEMORY_FOR_WEIGHTS) as weights:
-        while cutter.end < end:
-            await _next(core, sampler, wanted, cutter, end)
-            for cut in cutter.chunks(wanted.rows, last=cutter.end == end):
-                digest.update(cut.x)
-                weights.write(cut.log_weight)
-                core.metrics.draws.inc(cut.message.chunk.count)
-                yield cut.message
-        weights.seek(0)
-        while part := weights.read(1 << 18):
-            digest.update(part)
-    yield pb.DrawSamplesResponse(trailer=pb.DrawSamplesResponse.Trailer(count=wanted.count, sha256=digest.hexdigest()))
-
-
-async def _next(core: Core, sampler: SamplerRecord, wanted: Range, cutter: Cutter, end: int) -> None:
-    """Hand the cutter at least one more draw: from memory, or else from a worker's turn."""
+    cutter, end = Cutter(sampler.dim, sites, wanted.start), wanted.start + wanted.count
     stream = (sampler.digest, sampler.target_digest, wanted.seed, wanted.how, wanted.omit_sites)
-    known = core.drawn.get(stream, cutter.end)
+    with Digest(core.drawn.digest(stream, wanted.start, wanted.count)) as digest:
+        while cutter.end < end:
+            await _next(core, sampler, wanted, stream, cutter)
+            while cutter.ready(wanted.rows, last=cutter.end == end):
+                async with core.lanes.turn():
+                    cut = cutter.chunk(wanted.rows)
+                    digest.add(cut)
+                    core.metrics.draws.inc(cut.message.chunk.count)
+                    yield cut.message
+        sha256 = digest.hexdigest()
+    core.drawn.remember(stream, wanted.start, wanted.count, sha256)
+    yield pb.DrawSamplesResponse(trailer=pb.DrawSamplesResponse.Trailer(count=wanted.count, sha256=sha256))
+
+
+async def _next(core: Core, sampler: SamplerRecord, wanted: Range, stream: Hashable, cutter: Cutter) -> None:
+    """Hand the cutter at least one more draw: from memory, or else from a worker's turn."""
+    known, before, end = core.drawn.get(stream, cutter.end), cutter.end, wanted.start + wanted.count
     if known is not None:
         cutter.put(known.until(end))
         return
-    before = cutter.end
 
     def take(block: worker_pb2.WorkerEvent.Block) -> None:
         core.drawn.put(stream, cutter.add(block))

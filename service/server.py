@@ -41,6 +41,7 @@ from .metrics import Metrics
 from .pool import Pool
 from .sampler_service import SamplerService
 from .sampling_service import SamplingService
+from .sending import Lanes
 from .store import blobs, datasets, idempotency
 from .store import jobs as job_store
 from .store.database import Store
@@ -97,7 +98,7 @@ class Server:
         store = Store(data / "gephyra.sqlite3")
         self._core = Core(
             config, store, artefacts, uploads, contents, pool, Bus(), lambda: time.time_ns() // 1000, metrics, tracing,
-            DrawCache(config.draw_cache_bytes),
+            Lanes(), DrawCache(config.draw_cache_bytes),
         )  # fmt: skip
         self._count()
         self.admin_address = ""

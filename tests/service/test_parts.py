@@ -192,7 +192,8 @@ def test_chunks_hold_every_draw_once_whatever_the_blocks(sizes: list[int], rows:
     cutter, chunks = Cutter(2, [Site("y", (3,), "int64")], start), []
     for n, size in enumerate(sizes):
         cutter.add(block(cutter.end, size))
-        chunks += [cut.message.chunk for cut in cutter.chunks(rows, last=n == len(sizes) - 1)]
+        while cutter.ready(rows, last=n == len(sizes) - 1):
+            chunks.append(cutter.chunk(rows).message.chunk)
     assert [chunk.count for chunk in chunks[:-1]] == [rows] * max(len(chunks) - 1, 0)
     index = np.arange(start, start + sum(sizes))
     columns = (
