@@ -4,6 +4,7 @@ import hashlib
 import tempfile
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 from gephyra.protos import sampler_service_pb2 as pb
@@ -19,7 +20,8 @@ __all__ = ["Cut", "Cutter", "Digest", "Drawn"]
 _MEMORY_FOR_WEIGHTS = 1 << 20
 
 
-class Drawn(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Drawn:
     """Consecutive draws, checked: the bytes of x, of log weights, and of every site."""
 
     start: int
