@@ -108,7 +108,8 @@ class SwissRoll(PlanarSet):
         return total
 
     def _at(self, t: _Array) -> _Array:
-        return t[:, None] * np.stack([np.cos(t), np.sin(t)], 1)
+        point: _Array = t[:, None] * np.stack([np.cos(t), np.sin(t)], 1)
+        return point
 
 
 class Waves(PlanarSet):

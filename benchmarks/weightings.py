@@ -70,8 +70,7 @@ def draw(found: list[Shape], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    settings = {"svg.fonttype": "none", "svg.hashsalt": "weightings", "font.size": 9}
-    with matplotlib.rc_context(settings):
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "weightings", "font.size": 9}):
         figure, panels = pyplot.subplots(1, 2, figsize=(10, 4.2), sharex=True, sharey=True, layout="constrained")
         titles = {True: "never increases: the ELBO of noisier data", False: "increases somewhere: no ELBO"}
         for panel, monotone in zip(panels, (True, False), strict=True):

@@ -104,7 +104,7 @@ def _trained(model: DenoisingModel, stated: Stated) -> Tensor:
     rows = [torch.autograd.grad(each, coefficients, retain_graph=True)[0].flatten() for each in first]
     with torch.no_grad():
         # Newton's step ends at the least value of a parabola.
-        coefficients -= torch.linalg.solve(torch.stack(rows), first).view_as(coefficients)
+        coefficients.sub_(torch.linalg.solve(torch.stack(rows), first).view_as(coefficients))
     assert float(slope().detach().norm()) < 1e-8 * float(first.detach().norm())
     with torch.no_grad():
         return model.data(Y, LOG_SNR)
@@ -113,7 +113,8 @@ def _trained(model: DenoisingModel, stated: Stated) -> Tensor:
 def _least_squares(features: Features, start: Tensor, power: float) -> Tensor:
     """The data predicted at Y by the regression of X - start on the features, weighed by exp((1 + power) lambda)."""
     design, root = features(Y, LOG_SNR), (0.5 * (1.0 + power) * LOG_SNR).exp()[:, None]
-    return start + design @ torch.linalg.lstsq(root * design, root * (X - start)).solution
+    solution: Tensor = torch.linalg.lstsq(root * design, root * (X - start)).solution
+    return start + design @ solution
 
 
 @each_weight
