@@ -39,7 +39,10 @@ from gephyra.samplers.denoising.standardise import standardise
 from gephyra.samplers.random import keyed_generator
 from gephyra.samplers.settings import Budget
 
-__all__ = ["SETS", "Row", "Sets", "cells", "load", "main", "run", "table"]
+__all__ = [
+    "PREDICTIONS", "SETS", "WEIGHTINGS", "Row", "Sets", "cells", "load", "main", "run", "settings_of", "table",
+    "without_model",
+]  # fmt: skip
 
 _TRAINING, _HELD_OUT, _DRAWS, _IMAGES = 20_000, 1000, 20_000, 10_000
 _EXACT = "exact"
