@@ -15,6 +15,7 @@ from .model import (
     Levels,
     Prediction,
     Schedule,
+    ScoreOf,
     Solver,
     SolverSteps,
     TimeSteps,
@@ -74,7 +75,7 @@ def train(
     precision: Precision = None, prediction: Prediction = None, weighting: Weighting = None, schedule: Schedule = None,
     levels: Levels = None, head: Head = None, time_steps: TimeSteps = None, high: High = None, blocks: Blocks = None,
     image: Image = None, weight_decay: WeightDecay = None, validation: Validation = None, solver: Solver = None,
-    solver_steps: SolverSteps = None,
+    solver_steps: SolverSteps = None, score_of: ScoreOf = None,
     detach: Annotated[bool, typer.Option("--detach", help="Do not wait (with --server only).")] = False,
     server: Server = None, folder: Folder = None, as_json: Json = False,
 ) -> None:  # fmt: skip
@@ -88,6 +89,8 @@ def train(
     Then, from where that got to: `gephyra train my-funnel --start SAMPLER --preset thorough --folder runs`
 
     Of data: `gephyra train --dataset my-data --method denoising --seconds 60 --folder runs`
+
+    Of draws of a target: `gephyra train --dataset my-draws --score-of my-funnel --seconds 60 --folder runs`
     """
     subject = _subject(target, dataset, detach and server is None)
     with connect(server, folder) as client:
@@ -101,7 +104,7 @@ def train(
             ema=ema, device=device, precision=precision, prediction=prediction, weighting=weighting,
             schedule=schedule, levels=levels, head=head, time_steps=time_steps, high=high, blocks=blocks,
             image=image_of(image), weight_decay=weight_decay, validation=validation, solver=solver,
-            solver_steps=solver_steps,
+            solver_steps=solver_steps, score_of=score_of,
         )  # fmt: skip
         if not detach:
             _report(job.result(), job.name, as_json)
