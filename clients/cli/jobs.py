@@ -153,7 +153,7 @@ def jobs(server: Server = None, folder: Folder = None, as_json: Json = False) ->
         )
         for job in listed
     ]
-    print_rows(("job", "state", "of", "sampler", "progress"), rows)
+    print_rows(("job", "state", "of", "sampler", "progress"), rows, names=("of", "sampler"))
 
 
 def cancel(name: _Name, server: Server = None, folder: Folder = None, as_json: Json = False) -> None:

@@ -29,11 +29,13 @@ def samplers(server: Server = None, folder: Folder = None, as_json: Json = False
         print_json([sampler.to_json() for sampler in listed])
         return
     # As the sampler tells them; a model of data has a likelihood instead of log Z.
-    labels = ("dim", "log Z", "ELBO", "ESS", "k-hat", "NLL, held out")
+    labels = ["dim", "log Z", "ELBO", "ESS", "k-hat", "NLL, held out"]
     names = [(identifier(sampler.name), identifier(sampler.target or sampler.dataset)) for sampler in listed]
-    facts = [[dict(sampler.rows()).get(label, "") for label in labels] for sampler in listed]
+    told = [dict(sampler.rows()) for sampler in listed]
+    labels = [label for label in labels if any(label in each for each in told)]
+    facts = [[each.get(label, "") for label in labels] for each in told]
     rows = [(*name, *fact) for name, fact in zip(names, facts, strict=True)]
-    print_rows(("sampler", "of", *labels), rows)
+    print_rows(("sampler", "of", *labels), rows, names=("of",))
 
 
 def draw(
