@@ -58,7 +58,7 @@ from .training import (
 
 __all__ = ["cancel", "jobs", "train", "watch"]
 
-_Name = Annotated[str, typer.Argument(help="Name or id of the job.")]
+_Name = Annotated[str, typer.Argument(help="Id of the job, as `gephyra jobs` lists it.")]
 
 
 def train(
@@ -121,7 +121,7 @@ def watch(
 ) -> None:
     """Follow a training job until it ends; with --json, one event a line.
 
-    Example: `gephyra watch trainingJobs/0a1b2c --server localhost:50051`
+    Example: `gephyra watch job-0a1b2c3d4e5f --server localhost:50051`
     """
     with connect(server, folder) as client:
         job = client.job(name)
@@ -159,7 +159,7 @@ def jobs(server: Server = None, folder: Folder = None, as_json: Json = False) ->
 def cancel(name: _Name, server: Server = None, folder: Folder = None, as_json: Json = False) -> None:
     """Stop a training job for good.
 
-    Example: `gephyra cancel trainingJobs/0a1b2c --server localhost:50051`
+    Example: `gephyra cancel job-0a1b2c3d4e5f --server localhost:50051`
     """
     with connect(server, folder) as client:
         job = client.job(name).cancel()
