@@ -152,6 +152,10 @@ def test_the_command_line_trains_draws_and_judges(client: Client, dataset: Datas
     assert set(np.load(out)) == {"x", "log_weights", "site.height", "site.weight"}
     found = run("nll", trained["sampler"], "people", "--draws", "2")
     assert found["elbo"]["rows"] == 300
+    swapped = tmp_path / "rows.csv"
+    np.savetxt(swapped, people(5)[:, ::-1], delimiter=",", header="weight,height", comments="")
+    densities = run("log-prob", trained["sampler"], str(swapped))["log_prob"]
+    assert np.allclose(densities, client.sampler(trained["sampler"]).log_prob(people(5)))
     result = CliRunner().invoke(app, ["evidence", trained["sampler"], "--server", client.address])
     assert result.exit_code == 4
     assert "nll" in result.stderr
