@@ -1,5 +1,7 @@
 """Tables of the command line: a name is printed whole, however narrow the terminal."""
 
+from typing import Any
+
 import pytest
 from typer.testing import CliRunner
 
@@ -55,7 +57,7 @@ def test_names_are_never_broken(server: FakeServer, command: list[str], names: l
 def test_columns_that_no_sampler_fills_are_left_out(server: FakeServer) -> None:
     listed = server.script["ListSamplers"]
 
-    def targets_only(request: object, context: object) -> sampler_service_pb2.ListSamplersResponse:
+    def targets_only(request: Any, context: Any) -> sampler_service_pb2.ListSamplersResponse:
         return sampler_service_pb2.ListSamplersResponse(samplers=listed(request, context).samplers[1:])
 
     server.script["ListSamplers"] = targets_only
