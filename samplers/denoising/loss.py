@@ -96,7 +96,7 @@ class DenoisingLoss:
         (terms.mean() * (self._unit / model.dim)).backward()
         if self._memory is not None:
             self._memory.note(Levels(*(part.cpu() for part in levels)), terms.detach().cpu())
-        return LossRecord.of(terms + self._explained(levels, scores), levels)
+        return LossRecord.of(terms + self._explained(rows, levels, scores), levels)
 
     def evaluate(
         self, model: DenoisingModel, data: Tensor, noise: NoiseSource, batch: int, scores: Scores | None = None
@@ -111,7 +111,7 @@ class DenoisingLoss:
         with torch.no_grad():
             # In parts: what a network makes of all rows at once may not fit memory.
             terms = [self.terms(model, x, eps, Levels(*each), Regressed(x_, eps_)) for x, eps, x_, eps_, *each in parts]
-        return LossRecord.of(torch.cat(terms) + self._explained(levels, scores), levels)
+        return LossRecord.of(torch.cat(terms) + self._explained(rows, levels, scores), levels)
 
     def tensors(self) -> dict[str, Tensor]:
         """What the next gradient depends on beside parameters, for a checkpoint."""
@@ -122,11 +122,11 @@ class DenoisingLoss:
         if self._memory is not None:
             self._memory.restore(tensors)
 
-    def _explained(self, levels: Levels, scores: Scores | None) -> Tensor | float:
+    def _explained(self, rows: Tensor, levels: Levels, scores: Scores | None) -> Tensor | float:
         """What a loss towards the mix lacks of the plain one, `(batch,)`, the same for every model."""
         if scores is None:
             return 0.0
-        return 0.5 * self.noise_weight(levels) * scores.local.expected_error(levels.log_snr)
+        return 0.5 * self.noise_weight(levels) * scores.explained(rows, levels.log_snr)
 
     def _draw(self, dim: int, data: Tensor, noise: NoiseSource, batch: int) -> tuple[Tensor, Tensor, Levels, Tensor]:
         """Random rows, their noise, fresh levels and the rows' numbers."""

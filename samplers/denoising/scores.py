@@ -10,8 +10,11 @@ uncorrelated, and with A = E[s s^T], the Fisher information, and any matrix K th
 
 Its mean given y is the same for every K, so this moment and the variance differ by a constant: K' has the least
 variance in every direction. It is the share of noise in the variance of y where x is a Gaussian with covariance C; for
-Gaussian data, whose C is their covariance, no variance is left. With K' the mixed eps has second moment K', the plain
-one 1: what a loss towards the mix lacks of the plain one is E|eps - eps'|^2 of that Gaussian, whatever the model.
+Gaussian data, whose C is their covariance, no variance is left. A loss towards the mix lacks of the plain one
+
+    E|eps|^2 - E|K eps - (1 - K) sigma s / alpha|^2  =  tr(1 - K^2) - (sigma / alpha)^2 E|(1 - K) s|^2
+
+at each level, whatever the model and whatever K. With it added row by row, the two have one expectation.
 """
 
 from collections.abc import Callable
@@ -71,6 +74,16 @@ class Scores(NamedTuple):
         """What to train towards at data x with noise eps, `batch x dim`; `rows`, `(batch,)`, are the numbers of x."""
         score = self.value[rows.to(self.value.device)].to(x)
         return mixed_target(x, eps, score, self.local, log_snr)
+
+    def explained(self, rows: Tensor, log_snr: Tensor) -> Tensor:
+        """What |eps - eps'|^2 towards the mix lacks of the plain one, on average over the noise: `(batch,)` float64.
+
+        At the rows of these numbers, `(batch,)`, and levels log_snr, `(batch,)` float64.
+        """
+        score, share = self.value[rows.to(self.value.device)].to(log_snr), self.local.shares(log_snr)
+        level = preserving(log_snr)
+        moved = self.local.explained(level.sigma / level.alpha * score, log_snr)
+        return (share * (2.0 - share)).sum(-1) - moved.square().sum(-1)
 
     def doubt(self, x: Tensor) -> str | None:
         """What to say where rows x, `rows x dim` in these coordinates, are no independent draws of the density.
