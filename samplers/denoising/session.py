@@ -90,7 +90,7 @@ def train_denoiser(
 
     Raises:
         StopTraining: `should_stop` said so.
-        TrainingFailed: The settings do not suit the data, or there is no such device.
+        TrainingFailed: The settings do not suit the data, or a score is not finite; or there is no such device.
     """
     hooks = Hooks(on_metrics, on_checkpoint, should_stop, clock)
     try:

@@ -184,6 +184,7 @@ def test_rows_that_are_draws_of_a_captured_target(client: Client, dataset: Datas
         async with AsyncClient(client.address) as other:
             job = await other.train("people", "denoising", score_of=await other.target("two-modes"), **TINY)
             assert job.options["score_of"] == "targets/two-modes"
+            assert ("score of", "targets/two-modes") in job.rows()
             return (await job.result(progress=False)).report
 
     # Seconds differ.
