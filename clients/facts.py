@@ -186,6 +186,7 @@ class JobFacts(Facts):
             ("state", self.state.value),
             ("target", self.target),
             ("data set", self.dataset),
+            ("score of", options.get("score_of", "")),
             ("method", " · ".join(options[name] for name in words if name in options)),
             ("start", options.get("start", "")),
             ("progress", "" if metrics is None else summary(metrics)),

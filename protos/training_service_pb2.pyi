@@ -456,6 +456,7 @@ class DenoisingConfig(_message.Message):
     DEVICE_FIELD_NUMBER: _builtins.int
     PRECISION_FIELD_NUMBER: _builtins.int
     WEIGHT_DECAY_FIELD_NUMBER: _builtins.int
+    SCORE_OF_FIELD_NUMBER: _builtins.int
     prediction: _denoising_pb2.Prediction.ValueType
     weighting: _denoising_pb2.Weighting.ValueType
     schedule: _denoising_pb2.NoiseSchedule.ValueType
@@ -487,6 +488,11 @@ class DenoisingConfig(_message.Message):
     precision: Global___Precision.ValueType
     weight_decay: _builtins.float
     """What weights lose in a step, over the learning rate, with 1000 rows; it falls like 1 / rows."""
+    score_of: _builtins.str
+    """`targets/{target}`, state READY, of which the rows are draws, columns in its order: its score at each row leaves
+    the loss less noise. Empty: from the rows alone. Not with a head of levels. Told by the job; a sampler's own config
+    leaves it out.
+    """
     @_builtins.property
     def image(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Channels, height and width where rows are images, for which there is a U-Net; empty: rows are vectors."""
@@ -516,10 +522,11 @@ class DenoisingConfig(_message.Message):
         device: Global___Device.ValueType = ...,
         precision: Global___Precision.ValueType = ...,
         weight_decay: _builtins.float | None = ...,
+        score_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_blocks", b"_blocks", "_ema", b"_ema", "_high", b"_high", "_learning_rate", b"_learning_rate", "_seed", b"_seed", "_solver_steps", b"_solver_steps", "_time_steps", b"_time_steps", "_validation", b"_validation", "_weight_decay", b"_weight_decay", "_width", b"_width", "batch_size", b"batch_size", "blocks", b"blocks", "budget", b"budget", "ema", b"ema", "high", b"high", "iterations", b"iterations", "learning_rate", b"learning_rate", "seconds", b"seconds", "seed", b"seed", "solver_steps", b"solver_steps", "time_steps", b"time_steps", "validation", b"validation", "weight_decay", b"weight_decay", "width", b"width"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_blocks", b"_blocks", "_ema", b"_ema", "_high", b"_high", "_learning_rate", b"_learning_rate", "_seed", b"_seed", "_solver_steps", b"_solver_steps", "_time_steps", b"_time_steps", "_validation", b"_validation", "_weight_decay", b"_weight_decay", "_width", b"_width", "batch_size", b"batch_size", "blocks", b"blocks", "budget", b"budget", "device", b"device", "ema", b"ema", "head", b"head", "high", b"high", "image", b"image", "iterations", b"iterations", "learning_rate", b"learning_rate", "levels", b"levels", "precision", b"precision", "prediction", b"prediction", "schedule", b"schedule", "seconds", b"seconds", "seed", b"seed", "solver", b"solver", "solver_steps", b"solver_steps", "time_steps", b"time_steps", "validation", b"validation", "weight_decay", b"weight_decay", "weighting", b"weighting", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_blocks", b"_blocks", "_ema", b"_ema", "_high", b"_high", "_learning_rate", b"_learning_rate", "_seed", b"_seed", "_solver_steps", b"_solver_steps", "_time_steps", b"_time_steps", "_validation", b"_validation", "_weight_decay", b"_weight_decay", "_width", b"_width", "batch_size", b"batch_size", "blocks", b"blocks", "budget", b"budget", "device", b"device", "ema", b"ema", "head", b"head", "high", b"high", "image", b"image", "iterations", b"iterations", "learning_rate", b"learning_rate", "levels", b"levels", "precision", b"precision", "prediction", b"prediction", "schedule", b"schedule", "score_of", b"score_of", "seconds", b"seconds", "seed", b"seed", "solver", b"solver", "solver_steps", b"solver_steps", "time_steps", b"time_steps", "validation", b"validation", "weight_decay", b"weight_decay", "weighting", b"weighting", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
     _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015

@@ -122,6 +122,7 @@ class Attempt:
                 config=to_denoising(self.job.settings),
                 checkpoint_folder=str(checkpoints),
                 sampler_path=str(self._sampler_path()),
+                target_path=str(self._core.artefacts.path(self.job.target_digest)) if self.job.target else "",
             )
             return worker_pb2.WorkerCommand(id=1, fit=fit)
         train = worker_pb2.WorkerCommand.Train(

@@ -73,6 +73,8 @@ def to_job(record: JobRecord) -> training_pb2.TrainingJob:
         job.error.CopyFrom(failure_status(record.error))
     if record.start:
         job.config.start = f"{names.SAMPLERS}/{record.start}"
+    if record.dataset and record.target:
+        job.denoising.score_of = f"{names.TARGETS}/{record.target}"
     if record.sampler:
         job.sampler = f"{names.SAMPLERS}/{record.sampler}"
     if record.metrics is not None:

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from gephyra.protos import training_service_pb2 as pb
 from gephyra.protos import training_service_pb2_grpc as pb_grpc
+from gephyra.samplers.denoising.settings import DenoisingSettings, Head
 from gephyra.samplers.settings import TrainingSettings
 
 from . import jobs, names
@@ -21,7 +22,7 @@ from .paging import page_size
 from .sampler_service import find_sampler
 from .settings import from_config
 from .store import jobs as job_store
-from .store.records import JobRecord, JobState, SamplerRecord
+from .store.records import DatasetRecord, JobRecord, JobState, SamplerRecord
 from .supervisor import Supervisor
 from .watch import watch
 
@@ -85,11 +86,32 @@ def _of_dataset(connection: Connection, request: pb.CreateTrainingJobRequest, no
             Reason.INCONSISTENT_SETTINGS, field, "expected a target with config, or a data set with denoising; got both"
         )
     dataset = find_dataset(connection, names.parse(names.DATASETS, request.dataset, "dataset"))
+    settings = from_denoising(request.denoising)
+    known = request.denoising.score_of
     return JobRecord(
-        name=names.new_id("job"), uid=str(uuid.uuid4()), target="", target_digest="",
-        settings=from_denoising(request.denoising), state=JobState.QUEUED, create_time=now,
-        dataset=dataset.name, dataset_digest=dataset.digest,
+        name=names.new_id("job"), uid=str(uuid.uuid4()), target=_score_of(connection, known, dataset, settings),
+        target_digest="", settings=settings, state=JobState.QUEUED, create_time=now, dataset=dataset.name,
+        dataset_digest=dataset.digest,
     )  # fmt: skip
+
+
+def _score_of(connection: Connection, name: str, dataset: DatasetRecord, settings: DenoisingSettings) -> str:
+    """Id of the target of that name, of which the rows are draws; empty for none. Raises NotFound, InvalidArgument."""
+    if not name:
+        return ""
+    field = "denoising.score_of"
+    target = jobs.ready_target(connection, names.parse(names.TARGETS, name, field))
+    if settings.head is Head.LEVELS:
+        raise InvalidArgument.at(
+            Reason.INCONSISTENT_SETTINGS, field, "expected no target with head levels: levels have no density"
+        )
+    if target.dim != dataset.columns:
+        raise InvalidArgument.at(
+            Reason.INCONSISTENT_SETTINGS, field,
+            f"expected a target of which the rows are draws, so of dimension {dataset.columns}, the number of columns; "
+            f"{name} has dimension {target.dim}",
+        )  # fmt: skip
+    return target.name
 
 
 def _of_target(connection: Connection, request: pb.CreateTrainingJobRequest, now: int) -> JobRecord:

@@ -16,13 +16,13 @@ from gephyra.protos import (
 
 from ..channel import Connection, Host, RemoteHost
 from ..denoising import DenoisingOptions
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, NotFound
 from ..info import ServerInfo, info_from_message
 from ..local import LocalHost
 from ..request import full_name, new_request_id
 from ..training import job_request
 from ..upload import move_arrays, sampler_requests
-from .dataset import AsyncDataset, upload
+from .dataset import AsyncDataset, explained, upload
 from .job import AsyncJob
 from .sampler import AsyncSamplerHandle
 from .target import AsyncTargetHandle, checked
@@ -191,7 +191,10 @@ class AsyncClient:
             precision=precision,
         )  # fmt: skip
         request = job_request(target, options, model)
-        message = await self._connection.unary(lambda stubs: stubs.training.CreateTrainingJob, request)
+        try:
+            message = await self._connection.unary(lambda stubs: stubs.training.CreateTrainingJob, request)
+        except NotFound as error:
+            raise await explained(self._connection, request.target, error) from None
         return AsyncJob(self._connection, message)
 
     async def upload(

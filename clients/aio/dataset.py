@@ -14,7 +14,7 @@ from ..request import fill, new_request_id
 from ..resume import Patience
 from ..upload import upload_blob
 
-__all__ = ["AsyncDataset", "upload"]
+__all__ = ["AsyncDataset", "explained", "upload"]
 
 # Generous: the server reads the data whole before it answers.
 _CREATE_SECONDS = 300.0
@@ -74,6 +74,23 @@ async def upload(
         with transfer_display(shown or "upload", content.size, enabled=progress) as told:
             await upload_blob(connection, content, resume=True, told=told)
         sendings += 1
+
+
+async def explained(connection: Connection, target: str, error: NotFound) -> NotFound:
+    """The refusal of a job; where a data set has the name of the target that is missing, how to train on that."""
+    name = target.removeprefix("targets/")
+    if error.reason != "TARGET_NOT_FOUND" or not target:
+        return error
+    try:
+        request = dataset_service_pb2.GetDatasetRequest(name=f"datasets/{name}")
+        await connection.unary(lambda stubs: stubs.datasets.GetDataset, request)
+    except GephyraError:
+        return error
+    sentence = (
+        f"there is no target {target}, but a data set of that name; to model it: "
+        f'client.train("{name}", method="denoising"), or gephyra train --dataset {name}'
+    )
+    return NotFound(sentence, reason=error.reason, metadata=error.metadata, violations=error.violations)
 
 
 async def _created(connection: Connection, request: dataset_service_pb2.CreateDatasetRequest) -> AsyncDataset:

@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from ..definition import catalogue
 from ..errors import InvalidArgument, Violation
 from .options import Folder, Json, Server, connect
 from .output import identifier, print_facts, print_json, print_rows, say
+from .tabular import read_array
 
 __all__ = ["add_catalogue", "app", "delete", "listing", "show"]
 
@@ -99,23 +99,7 @@ def _parameter(text: str) -> tuple[str, Any]:
 def _array(name: str, path: Path) -> Any:
     """The array in a file."""
     try:
-        if path.suffix == ".npy":
-            return np.load(path, allow_pickle=False)
-        return np.loadtxt(path, delimiter=",", ndmin=1, skiprows=int(_has_headings(path)))
+        return read_array(path)
     except ValueError as error:
         sentence = f"parameter {name}: {path} holds no array of numbers ({error})"
         raise InvalidArgument(sentence, reason="PARAMETER_INVALID", violations=[Violation(name, sentence)]) from None
-
-
-def _has_headings(path: Path) -> bool:
-    """Whether no cell of the first line is a number."""
-    with path.open(encoding="utf-8") as lines:
-        return not any(_is_number(cell) for cell in lines.readline().split(","))
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True

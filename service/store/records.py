@@ -76,7 +76,7 @@ class JobRecord:
     name: str
     uid: str
     target: str
-    """Id of the target; empty where a data set is modelled."""
+    """Id of the target; where a data set is modelled, of the one whose score is used, empty for none."""
     target_digest: str
     settings: AnySettings
     state: JobState

@@ -36,11 +36,13 @@ _SMALL = frozenset({"float32", "int8", "uint8", "int16", "uint16", "bool"})
 def fit(command: _Command.Fit, call: Call) -> None:
     """Train a model of data, from the newest checkpoint if there is one, and write it to the path given."""
     settings, table = from_denoising(command.config), command.table
+    target = call.workbench.target(command.target_path) if command.target_path else None
     try:
         sampler = train_denoiser(
             _read(table),
             list(table.columns),
             settings,
+            target=target,
             on_metrics=metrics_sender(call),
             on_checkpoint=lambda step: call.send(_Event(checkpoint=training_service_pb2.CheckpointSaved(step=step))),
             should_stop=call.should_stop,
