@@ -22,6 +22,9 @@ class EuboSource(StrEnum):
     """There is no EUBO."""
     EXACT = "exact"
     """The target's own sampler: the EUBO is an upper bound."""
+    GIVEN = "given"
+    """Draws that came with the training request and that nothing learned from: an upper bound only as far as they are
+    draws of the target."""
     POLISHED = "polished"
     """The sampler's draws after Metropolis steps: an upper bound only as far as those have reached the target."""
 
