@@ -1,7 +1,7 @@
 """Draws of the target that a caller brings along: what a run learns from, and what it is judged and measured on.
 
-Copies of one row, as a Metropolis chain leaves them, always go to the same part: a row that was trained on must not come
-back as one that was not.
+Copies of one row, as a Metropolis chain leaves them, always go to the same part: a row that was trained on must not
+come back as one that was not.
 """
 
 from typing import NamedTuple

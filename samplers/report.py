@@ -163,7 +163,7 @@ class Metrics:
     """State of a training run at one optimiser step; see TrainingMetrics in protos/training_service.proto."""
 
     stage: str
-    """`precondition`, `train` or `evaluate`."""
+    """`precondition`, `warm-start`, `train` or `evaluate`."""
     step: int
     seconds: float
     """Seconds spent of the budget."""

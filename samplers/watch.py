@@ -65,7 +65,8 @@ class Watch:
         rate = (step - self._last_step) / max(now - self._last_time, 1e-9)
         self._last_time, self._last_step = now, step
         rough = _rough(self._recent)
-        self._on_metrics(Metrics("train", step, seconds, fraction, *rough, rate, evaluations, self.non_finite))
+        stage = "warm-start" if gradient.warming else "train"
+        self._on_metrics(Metrics(stage, step, seconds, fraction, *rough, rate, evaluations, self.non_finite))
 
     def tensors(self) -> dict[str, Tensor]:
         """The paths of recent steps, for a checkpoint: a goal must be met at the same step after a resume."""

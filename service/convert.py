@@ -73,6 +73,8 @@ def to_job(record: JobRecord) -> training_pb2.TrainingJob:
         job.error.CopyFrom(failure_status(record.error))
     if record.start:
         job.config.start = f"{names.SAMPLERS}/{record.start}"
+    if record.target and record.dataset:
+        job.config.samples = f"{names.DATASETS}/{record.dataset}"
     if record.sampler:
         job.sampler = f"{names.SAMPLERS}/{record.sampler}"
     if record.metrics is not None:

@@ -55,7 +55,7 @@ def create(connection: Connection, job: JobRecord, request_id: str, request_sha2
     known = recall(connection, request_id, request_sha256)
     if known is not None:
         return known
-    if not job.dataset:
+    if job.target:
         job = replace(job, target_digest=ready_target(connection, job.target).digest)
     jobs.add(connection, TENANT, job, convert.job_state_event(job.state, job.attempt, job.create_time))
     idempotency.remember(connection, TENANT, _CREATE, request_id, request_sha256, job.name, job.create_time)
@@ -117,8 +117,8 @@ def succeed(
     dim, sites = subject
     record = SamplerRecord(
         name=sampler, uid=uid, target=job.target, target_digest=job.target_digest, job=job.name, settings=job.settings,
-        report=report, dim=dim, sites=sites, digest=digest, create_time=now, dataset=job.dataset,
-        dataset_digest=job.dataset_digest,
+        report=report, dim=dim, sites=sites, digest=digest, create_time=now,
+        dataset="" if job.target else job.dataset, dataset_digest="" if job.target else job.dataset_digest,
     )  # fmt: skip
     samplers.add(connection, TENANT, record)
     return True

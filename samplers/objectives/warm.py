@@ -39,7 +39,7 @@ _BATCHES, _LASTS = 3, 24
 # Of a batch: with less of it effective under the present kernels, the pool is drawn anew.
 _LEAST_ESS = 0.5
 # Pools on each side of a comparison, and standard errors that make a fall of the EUBO one.
-_COMPARED, _ERRORS = 3, 2.0
+_COMPARED, _ERRORS = 4, 2.0
 # The learning rate falls by so much where the EUBO no longer does, so many times before the warm start is over.
 _FALL, _FALLS = 0.3, 2
 # Share of its peak that the learning rate has when the warm start is over.
