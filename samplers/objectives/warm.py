@@ -36,6 +36,8 @@ __all__ = ["WarmStart"]
 
 # Batches of backward paths in a pool, beside one from the rows that judge, and steps that it lasts at most.
 _BATCHES, _LASTS = 3, 24
+# Floats of states and scores that a pool may hold beyond one batch.
+_POOL_FLOATS = 2**26
 # Of a batch: with less of it effective under the present kernels, the pool is drawn anew.
 _LEAST_ESS = 0.5
 # Pools on each side of a comparison, and standard errors that make a fall of the EUBO one.
@@ -135,7 +137,10 @@ class WarmStart(Objective):
             self.bounds.fill_(math.inf)
 
     def _draw(self, target: Target, noise: NoiseSource) -> _Pool:
-        paths = [self._paths(target, noise, self._rows.training, f"{k}") for k in range(_BATCHES)]
+        bridge = self.snapshot
+        floats = (bridge.steps + 1) * self._settings.batch_size * (bridge.state_dim + bridge.dim)
+        batches = max(1, min(_BATCHES, _POOL_FLOATS // floats))
+        paths = [self._paths(target, noise, self._rows.training, f"{k}") for k in range(batches)]
         path = Path.joined(paths)
         return _Pool(path, path_weights(self.snapshot, path).backward.sum(0))
 

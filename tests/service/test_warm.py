@@ -39,7 +39,7 @@ def _catalogue(family: str) -> target_service_pb2.TargetDefinition:
 
 def test_samples_go_to_the_worker_and_their_eubo_comes_back(stubs: Stubs) -> None:
     """A posterior that cannot draw, so that the report takes what was given."""
-    schools = register(stubs, _catalogue("eight-schools-noncentred"), "schools-warm")
+    schools = register(stubs, _catalogue("eight-schools-non-centred"), "schools-warm")
     given = create(stubs, raw(table(400, schools.dim)), dataset_id="draws-of-schools")
     job = create_job(stubs, schools.name, with_samples(given.name))
     assert (job.target, job.dataset, job.config.samples) == (schools.name, "", given.name)
