@@ -189,6 +189,7 @@ class JobFacts(Facts):
             ("score of", options.get("score_of", "")),
             ("method", " · ".join(options[name] for name in words if name in options)),
             ("start", options.get("start", "")),
+            ("samples", options.get("samples", "")),
             ("progress", "" if metrics is None else summary(metrics)),
             ("sampler", self.sampler_name),
             ("error", self.message.error.message),

@@ -73,8 +73,12 @@ def to_job(record: JobRecord) -> training_pb2.TrainingJob:
         job.error.CopyFrom(failure_status(record.error))
     if record.start:
         job.config.start = f"{names.SAMPLERS}/{record.start}"
-    if record.dataset and record.target:
-        job.denoising.score_of = f"{names.TARGETS}/{record.target}"
+    if record.target and record.dataset:
+        # A model of data may use a target's score, a bridge draws of its target.
+        if isinstance(record.settings, DenoisingSettings):
+            job.denoising.score_of = f"{names.TARGETS}/{record.target}"
+        else:
+            job.config.samples = f"{names.DATASETS}/{record.dataset}"
     if record.sampler:
         job.sampler = f"{names.SAMPLERS}/{record.sampler}"
     if record.metrics is not None:

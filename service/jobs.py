@@ -116,14 +116,18 @@ def succeed(
         return False
     dim, sites = subject
     record = SamplerRecord(
-        name=sampler, uid=uid, target="", target_digest="", job=job.name, settings=job.settings, report=report,
-        dim=dim, sites=sites, digest=digest, create_time=now, dataset=job.dataset, dataset_digest=job.dataset_digest,
+        name=sampler, uid=uid, job=job.name, settings=job.settings, report=report, dim=dim, sites=sites, digest=digest,
+        create_time=now, **_made_of(job),
     )  # fmt: skip
-    if not job.dataset:
-        # A model needs no target any more, even where the score of one was used.
-        record = replace(record, target=job.target, target_digest=job.target_digest)
     samplers.add(connection, TENANT, record)
     return True
+
+
+def _made_of(job: JobRecord) -> dict[str, str]:
+    """What its sampler needs from now on: a model no target whose score it used, a bridge no draws it began with."""
+    if isinstance(job.settings, DenoisingSettings):
+        return {"target": "", "target_digest": "", "dataset": job.dataset, "dataset_digest": job.dataset_digest}
+    return {"target": job.target, "target_digest": job.target_digest, "dataset": "", "dataset_digest": ""}
 
 
 def _subject(connection: Connection, job: JobRecord) -> tuple[int, tuple[Site, ...]] | None:

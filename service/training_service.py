@@ -118,13 +118,28 @@ def _of_target(connection: Connection, request: pb.CreateTrainingJobRequest, now
     """A job that samples a target. Raises NotFound, InvalidArgument."""
     target = names.parse(names.TARGETS, request.target, "target")
     start = _start(connection, request.config.start, target) if request.config.start else None
+    samples = _samples(connection, request.config.samples, target) if request.config.samples else None
     # `_start` lets no model of data through.
     settings = start.settings if start and isinstance(start.settings, TrainingSettings) else None
     return JobRecord(
         name=names.new_id("job"), uid=str(uuid.uuid4()), target=target, target_digest="",
         settings=from_config(request.config, settings), state=JobState.QUEUED,
         create_time=now, start=start.name if start else "", start_digest=start.digest if start else "",
+        dataset=samples.name if samples else "", dataset_digest=samples.digest if samples else "",
     )  # fmt: skip
+
+
+def _samples(connection: Connection, name: str, target: str) -> DatasetRecord:
+    """The data set with draws of the target. Raises NotFound, or InvalidArgument for one of another width."""
+    samples = find_dataset(connection, names.parse(names.DATASETS, name, "config.samples"))
+    dim = jobs.ready_target(connection, target).dim
+    if samples.columns != dim:
+        raise InvalidArgument.at(
+            Reason.INCONSISTENT_SETTINGS, "config.samples",
+            f"expected draws of targets/{target} with {dim} columns, one for each unconstrained coordinate; "
+            f"{name} has {samples.columns}",
+        )  # fmt: skip
+    return samples
 
 
 def _start(connection: Connection, name: str, target: str) -> SamplerRecord:

@@ -22,7 +22,7 @@ from ..local import LocalHost
 from ..request import full_name, new_request_id
 from ..training import job_request
 from ..upload import move_arrays, sampler_requests
-from .dataset import AsyncDataset, explained, upload
+from .dataset import AsyncDataset, explained, sent, upload
 from .job import AsyncJob
 from .sampler import AsyncSamplerHandle
 from .target import AsyncTargetHandle, checked
@@ -125,8 +125,8 @@ class AsyncClient:
         self, target: AsyncTargetHandle | AsyncDataset | str, method: str | None = None, loss: str | None = None,
         precondition: str | None = None, *, preset: str | None = None, seconds: float | None = None,
         iterations: int | None = None, target_evaluations: int | None = None, goal_ess_fraction: float | None = None,
-        goal_gap: float | None = None, start: AsyncSamplerHandle | str | None = None, seed: int = 0,
-        steps: int | None = None, batch_size: int | None = None, width: int | None = None,
+        goal_gap: float | None = None, start: AsyncSamplerHandle | str | None = None, samples: Any = None,
+        seed: int = 0, steps: int | None = None, batch_size: int | None = None, width: int | None = None,
         integrator: str | None = None, learning_rate: float | None = None, learn_diffusion: bool | None = None,
         learn_prior: bool | None = None, learn_annealing: bool | None = None, learn_time: bool | None = None,
         diffusion_rate: float | None = None, prior_rate: float | None = None, annealing_rate: float | None = None,
@@ -153,6 +153,9 @@ class AsyncClient:
             goal_gap: End before the budget at this log Z - ELBO, in nats.
             start: A sampler of this target, or its name, to go on from: its coordinates and parameters. Method,
                 integrator, steps and width are then its own and may be left out.
+            samples: Draws of this target to start from, whose column i is its unconstrained coordinate i: a data set or
+                its name, or anything else that `upload` takes. Half of the distinct rows train, the others are for the
+                report.
             seed: Seed of all training noise.
             steps: Transitions a path; 32.
             batch_size: Paths an optimiser step; 256.
@@ -183,12 +186,12 @@ class AsyncClient:
         options: dict[str, Any] = dict(
             method=method, loss=loss, precondition=precondition, preset=preset, seconds=seconds, iterations=iterations,
             target_evaluations=target_evaluations, goal_ess_fraction=goal_ess_fraction, goal_gap=goal_gap,
-            start=None if start is None else full_name("samplers", start), seed=seed, steps=steps,
-            batch_size=batch_size, width=width, integrator=integrator, learning_rate=learning_rate,
-            learn_diffusion=learn_diffusion, learn_prior=learn_prior, learn_annealing=learn_annealing,
-            learn_time=learn_time, diffusion_rate=diffusion_rate, prior_rate=prior_rate,
-            annealing_rate=annealing_rate, time_rate=time_rate, reward_to_go=reward_to_go, ema=ema, device=device,
-            precision=precision,
+            start=None if start is None else full_name("samplers", start),
+            samples=await sent(self._connection, samples), seed=seed, steps=steps, batch_size=batch_size, width=width,
+            integrator=integrator, learning_rate=learning_rate, learn_diffusion=learn_diffusion,
+            learn_prior=learn_prior, learn_annealing=learn_annealing, learn_time=learn_time,
+            diffusion_rate=diffusion_rate, prior_rate=prior_rate, annealing_rate=annealing_rate, time_rate=time_rate,
+            reward_to_go=reward_to_go, ema=ema, device=device, precision=precision,
         )  # fmt: skip
         request = job_request(target, options, model)
         try:

@@ -48,6 +48,7 @@ from .training import (
     Preset,
     PriorRate,
     RewardToGo,
+    Samples,
     Seconds,
     Start,
     Steps,
@@ -67,11 +68,11 @@ def train(
     preset: Preset = None, seconds: Seconds = None, iterations: Iterations = None,
     target_evaluations: TargetEvaluations = None, goal_ess_fraction: GoalEssFraction = None, goal_gap: GoalGap = None,
     method: Method = None, loss: Loss = None, precondition: Precondition = None, integrator: Integrator = None,
-    start: Start = None, steps: Steps = None, width: Width = None, batch_size: BatchSize = None,
-    learning_rate: LearningRate = None, learn_diffusion: LearnDiffusion = None, learn_prior: LearnPrior = None,
-    learn_annealing: LearnAnnealing = None, learn_time: LearnTime = None, diffusion_rate: DiffusionRate = None,
-    prior_rate: PriorRate = None, annealing_rate: AnnealingRate = None, time_rate: TimeRate = None,
-    reward_to_go: RewardToGo = None, ema: Ema = None, seed: Seed = 0, device: Device = None,
+    start: Start = None, samples: Samples = None, steps: Steps = None, width: Width = None,
+    batch_size: BatchSize = None, learning_rate: LearningRate = None, learn_diffusion: LearnDiffusion = None,
+    learn_prior: LearnPrior = None, learn_annealing: LearnAnnealing = None, learn_time: LearnTime = None,
+    diffusion_rate: DiffusionRate = None, prior_rate: PriorRate = None, annealing_rate: AnnealingRate = None,
+    time_rate: TimeRate = None, reward_to_go: RewardToGo = None, ema: Ema = None, seed: Seed = 0, device: Device = None,
     precision: Precision = None, prediction: Prediction = None, weighting: Weighting = None, schedule: Schedule = None,
     levels: Levels = None, head: Head = None, time_steps: TimeSteps = None, high: High = None, blocks: Blocks = None,
     image: Image = None, weight_decay: WeightDecay = None, validation: Validation = None, solver: Solver = None,
@@ -88,6 +89,8 @@ def train(
 
     Then, from where that got to: `gephyra train my-funnel --start SAMPLER --preset thorough --folder runs`
 
+    From draws of it: `gephyra train my-funnel --samples my-draws --folder runs`
+
     Of data: `gephyra train --dataset my-data --method denoising --seconds 60 --folder runs`
 
     Of draws of a target: `gephyra train --dataset my-draws --score-of my-funnel --seconds 60 --folder runs`
@@ -97,7 +100,7 @@ def train(
         job = client.train(
             subject, method, loss, precondition, preset=preset, seconds=seconds, iterations=iterations,
             target_evaluations=target_evaluations, goal_ess_fraction=goal_ess_fraction, goal_gap=goal_gap, start=start,
-            seed=seed, steps=steps, batch_size=batch_size, width=width, integrator=integrator,
+            samples=samples, seed=seed, steps=steps, batch_size=batch_size, width=width, integrator=integrator,
             learning_rate=learning_rate, learn_diffusion=learn_diffusion, learn_prior=learn_prior,
             learn_annealing=learn_annealing, learn_time=learn_time, diffusion_rate=diffusion_rate,
             prior_rate=prior_rate, annealing_rate=annealing_rate, time_rate=time_rate, reward_to_go=reward_to_go,

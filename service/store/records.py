@@ -97,7 +97,7 @@ class JobRecord:
     start_time: int | None = None
     end_time: int | None = None
     dataset: str = ""
-    """Id of the data set, and its digest; empty where a target is sampled."""
+    """Id of the data set that is modelled, or of the draws from which sampling a target starts, and its digest."""
     dataset_digest: str = ""
 
 

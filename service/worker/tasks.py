@@ -22,6 +22,7 @@ from ..store.records import AnyMetrics
 from ..tensors import from_tensor, to_tensor
 from .cache import Workbench
 from .failures import TaskError
+from .table import read_table
 from .targets import read_definition, to_program
 
 __all__ = ["Call", "Turn", "check", "draw", "estimate", "evaluate", "examine", "metrics_sender", "train"]
@@ -88,6 +89,7 @@ def train(command: _Command.Train, call: Call) -> None:
             target,
             settings,
             start=start,
+            samples=read_table(command.samples) if command.HasField("samples") else None,
             on_metrics=metrics_sender(call),
             on_checkpoint=lambda step: call.send(_Event(checkpoint=training_service_pb2.CheckpointSaved(step=step))),
             should_stop=call.should_stop,
