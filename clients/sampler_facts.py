@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from gephyra.protos import sampler_service_pb2
+from gephyra.protos import sampler_service_pb2, target_service_pb2
 
 from .denoising import METHOD, denoising_options
 from .facts import Facts, shapes
@@ -66,6 +66,10 @@ class SamplerFacts(Facts):
     def digest(self) -> str:
         """SHA-256 (hex) of the stored file."""
         return self.message.digest
+
+    def definition(self) -> target_service_pb2.TargetDefinition:
+        """The density of a model of data as a target: for `client.register`, which refuses other samplers."""
+        return target_service_pb2.TargetDefinition(model=target_service_pb2.TrainedModel(sampler=self.name))
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain values; `evidence()` or `report` has what was measured."""

@@ -95,7 +95,9 @@ def _metadata(content: bytes) -> dict[str, str]:
 def _references(definition: target_service_pb2.TargetDefinition) -> list[str]:
     arrays: list[tensor_pb2.DataArray] = list(definition.program.arrays)
     arrays += [p.array for p in definition.catalogue.parameters if p.WhichOneof("value") == "array"]
-    return [names.parse(names.BLOBS, array.blob.blob, "blob") for array in arrays]
+    blobs = [array.blob.blob for array in arrays]
+    blobs += [definition.model.blob] if definition.HasField("model") else []
+    return [names.parse(names.BLOBS, blob, "blob") for blob in blobs]
 
 
 def _bytes(tensor: NDArray[Any]) -> bytes:

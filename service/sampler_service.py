@@ -15,13 +15,13 @@ from . import bundle, names
 from .config import TENANT
 from .convert import to_sampler
 from .core import Core
-from .errors import InvalidArgument, NotFound, Reason, Unimplemented, bad_field
+from .errors import InvalidArgument, Reason, Unimplemented, bad_field
 from .importing import Importer
 from .paging import page_size
+from .registration import find_sampler
 from .store import samplers
-from .store.records import SamplerRecord
 
-__all__ = ["SamplerService", "find_sampler"]
+__all__ = ["SamplerService"]
 
 
 class SamplerService(pb_grpc.SamplerServiceServicer):
@@ -74,22 +74,10 @@ class SamplerService(pb_grpc.SamplerServiceServicer):
         return to_sampler(await self._importer.bring_in(content, first.header.target_id, request_id))
 
 
-def find_sampler(connection: Connection, name: str) -> SamplerRecord:
-    """The sampler of that id. Raises NotFound."""
-    sampler = samplers.find(connection, TENANT, name)
-    if sampler is None:
-        raise _missing(name)
-    return sampler
-
-
 def _remove(connection: Connection, name: str) -> None:
-    if not samplers.remove(connection, TENANT, name):
-        raise _missing(name)
-
-
-def _missing(name: str) -> NotFound:
-    resource = f"samplers/{name}"
-    return NotFound(Reason.SAMPLER_NOT_FOUND, f"there is no sampler {resource}", resource=resource)
+    # Targets that are made of a model of data have its file.
+    find_sampler(connection, name)
+    samplers.remove(connection, TENANT, name)
 
 
 async def _received(messages: AsyncIterator[pb.ImportSamplerRequest], most: int) -> bytes:

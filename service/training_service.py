@@ -18,7 +18,7 @@ from .dataset_service import find_dataset
 from .denoising import from_denoising
 from .errors import InvalidArgument, Reason
 from .paging import page_size
-from .sampler_service import find_sampler
+from .registration import find_sampler
 from .settings import from_config
 from .store import jobs as job_store
 from .store.records import JobRecord, JobState, SamplerRecord
