@@ -1,8 +1,8 @@
 """A trained model of data as a target: a density that is known, with log Z = 0 and exact draws.
 
-The density is that of the probability flow (`flow`), with steps placed where a model of standardised data bends. On a
-model of two dimensions with unequal, curved modes, 16 steps are off by 4e-3 nats at its draws (root mean square; mean
-5e-4) against 256 equal ones.
+The density is that of the probability flow, by `adams`, with steps placed where a model of standardised data bends. On
+two models of two dimensions (two unequal, curved modes; eight narrow ones) 24 steps are off by at most 1.2e-2 nats at
+its draws (root mean square; mean -6e-3), compared with 128 Runge-Kutta steps, which cost 21 times as much.
 """
 
 from typing import TYPE_CHECKING
@@ -12,7 +12,8 @@ from torch import Tensor
 
 from gephyra.targets.base import Target
 
-from .density import Logistic
+from .adams import AdamsFlow
+from .density import Logistic, Truncated
 from .flow import LARGEST_EXACT, ProbabilityFlow
 from .frame import LOWEST
 
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["STEPS", "ModelTarget"]
 
-STEPS = 16
-"""Runge-Kutta steps, four evaluations of the denoiser each."""
+STEPS = 24
+"""Evaluations of the denoiser, with its divergence, behind a density."""
 # Short steps between noise that hides all structure and noise that hides none.
-_PLACED = Logistic(2.0, 3.0)
+_PLACED = Logistic(2.0, 2.5)
 # Rows times (1 + dim) that are evaluated together: a step keeps the graph of every derivative.
 _TOGETHER = 1536
 # Draws need no graph.
@@ -37,7 +38,7 @@ class ModelTarget(Target):
     The score is the gradient of this very density, through the solver and its divergence, not the model's own score
     at the highest lambda, which is another function unless training was perfect. So differences of log densities and
     the score agree, and weights are exact. Both are computed in the model's precision and have no second derivatives;
-    a point costs about `4 STEPS (1 + dim)` evaluations of the denoiser with their derivatives.
+    a point costs about `STEPS (1 + dim)` evaluations of the denoiser with their derivatives.
 
     Args:
         sampler: The model.
@@ -60,7 +61,9 @@ class ModelTarget(Target):
             )
         self.dim, self._transform = sampler.dim, sampler.frame.transform
         self._like = next(sampler.model.parameters())
-        self._flow = ProbabilityFlow(sampler.model, LOWEST, sampler.frame.high, STEPS, placed=_PLACED)
+        high = sampler.frame.high
+        self._density = AdamsFlow(sampler.model, Truncated(_PLACED, LOWEST, high), STEPS)
+        self._flow = ProbabilityFlow(sampler.model, LOWEST, high)
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         """Draws by the same flow, `count x dim` float64: exact up to the error of the solver, as the density is."""
@@ -71,12 +74,11 @@ class ModelTarget(Target):
     def _log_density(self, x: Tensor) -> Tensor:
         if x.requires_grad and torch.is_grad_enabled():
             return self._log_density_and_score(x)[0]
-        with torch.no_grad():
-            parts = [self._flow.log_density(part) for part in self._parts(x)]
+        parts = [self._density.log_density(part) for part in self._parts(x)]
         return self._from_model(torch.cat(parts), x)
 
     def _log_density_and_score(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        found = [self._flow.log_density_and_score(part) for part in self._parts(x.detach())]
+        found = [self._density.log_density_and_score(part) for part in self._parts(x.detach())]
         log_density = self._from_model(torch.cat([part for part, _ in found]), x)
         score = (torch.cat([part for _, part in found]) / self._transform.scale.to(self._like)).to(x)
         if x.requires_grad and torch.is_grad_enabled():

@@ -23,7 +23,6 @@ from gephyra.targets.gaussian import LOG_SQRT_2PI
 
 from ..random import keyed_generator
 from .denoiser import Denoiser
-from .density import LevelDensity, Truncated, Uniform, quantile_grid
 from .schedule import preserving
 
 __all__ = [
@@ -34,6 +33,7 @@ __all__ = [
     "ProbabilityFlow",
     "flow_slope",
     "runge_kutta",
+    "slope_and_divergence",
 ]
 
 LARGEST_EXACT = 100
@@ -91,20 +91,13 @@ class ProbabilityFlow:
         high: Highest lambda; exp(-high / 2) should be a tenth of the finest scale in the data or less.
         steps: Runge-Kutta steps, four evaluations of the denoiser each.
         divergence: None: exact.
-        placed: Where steps are short: their ends are its quantiles between low and high. None: of equal length.
 
     Raises:
         ValueError: If exact divergence is asked for in more than `LARGEST_EXACT` dimensions, or steps is below 1.
     """
 
     def __init__(
-        self,
-        denoiser: Denoiser,
-        low: float,
-        high: float,
-        steps: int = 64,
-        divergence: Divergence | None = None,
-        placed: LevelDensity | None = None,
+        self, denoiser: Denoiser, low: float, high: float, steps: int = 64, divergence: Divergence | None = None
     ) -> None:
         if divergence is None and denoiser.dim > LARGEST_EXACT:
             raise ValueError(
@@ -113,38 +106,23 @@ class ProbabilityFlow:
         if steps < 1 or not low < high:
             raise ValueError(f"expected at least one step from low to a higher high, got {steps} from {low} to {high}")
         self.denoiser, self._divergence = denoiser, divergence or ExactDivergence()
-        self._grid = quantile_grid(Uniform(low, high) if placed is None else Truncated(placed, low, high), steps)
+        self._grid = torch.linspace(low, high, steps + 1, dtype=torch.float64)
 
     def log_density(self, x: Tensor) -> Tensor:
         """log p at x, `batch x dim`: `(batch,)` float64. Differentiable in x where x requires grad."""
         live = x.requires_grad and torch.is_grad_enabled()
-        y = self._alpha(x, -1) * x
-        change = y.new_zeros(len(y), dtype=torch.float64)
+        alpha = self._alpha(x, -1)
+        state = torch.cat([alpha * x, x.new_zeros(x.shape[0], 1)], 1)
+
+        def slope(state: Tensor, log_snr: Tensor) -> Tensor:
+            slope, change = slope_and_divergence(self.denoiser, self._divergence, state[:, :-1], log_snr, live=live)
+            return torch.cat([slope, change[:, None]], 1)
+
         for before, after in itertools.pairwise(self._grid.flip(0)):
-            y, more = self._advance(y, before, after, live=live)
-            change = change + more.double()
-        return self._start_log_density(y) + change + self._log_volume(x.shape[1])
-
-    def log_density_and_score(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """log p at x, `batch x dim`, `(batch,)` float64, and its gradient, `batch x dim`, both constants.
-
-        The gradient of the very number that is computed, by going back through the steps one at a time: memory is that
-        of one step, whatever their number.
-        """
-        x, ends = x.detach(), self._grid.flip(0)
-        states = [self._alpha(x, -1) * x]
-        with torch.no_grad():
-            for before, after in itertools.pairwise(ends):
-                states.append(runge_kutta(self._slope, states[-1], before, after))
-        pull = -states[-1]
-        log_density = self._start_log_density(states.pop()) + self._log_volume(x.shape[1])
-        for after, before in itertools.pairwise(ends.flip(0)):
-            with torch.enable_grad():
-                leaf = states.pop().requires_grad_()
-                y, change = self._advance(leaf, before, after, live=True)
-                (pull,) = torch.autograd.grad((y * pull).sum() + change.sum(), leaf)
-            log_density = log_density + change.detach().double()
-        return log_density, self._alpha(x, -1) * pull
+            state = runge_kutta(slope, state, before, after)
+        y, change = state[:, :-1].double(), state[:, -1].double()
+        start = -0.5 * y.square().sum(1) - x.shape[1] * LOG_SQRT_2PI
+        return start + change + x.shape[1] * alpha.double().log()
 
     def noise_of(self, x: Tensor) -> Tensor:
         """Where the flow takes x, `batch x dim`, at the lowest lambda; standard normal for draws of p."""
@@ -161,34 +139,8 @@ class ProbabilityFlow:
             y = runge_kutta(self._slope, y, before, after)
         return y
 
-    def _start_log_density(self, y: Tensor) -> Tensor:
-        return -0.5 * y.double().square().sum(1) - y.shape[1] * LOG_SQRT_2PI
-
-    def _log_volume(self, dim: int) -> Tensor:
-        return dim * preserving(self._grid[-1]).alpha[0].log()
-
-    def _advance(self, y: Tensor, before: Tensor, after: Tensor, *, live: bool) -> tuple[Tensor, Tensor]:
-        """y after a step, and what the step adds to the log density, `(batch,)`."""
-
-        def slope(state: Tensor, log_snr: Tensor) -> Tensor:
-            return self._with_divergence(state, log_snr, live=live)
-
-        state = runge_kutta(slope, torch.cat([y, y.new_zeros(len(y), 1)], 1), before, after)
-        return state[:, :-1], state[:, -1]
-
     def _slope(self, y: Tensor, log_snr: Tensor) -> Tensor:
         return flow_slope(self.denoiser, y, log_snr)
-
-    def _with_divergence(self, state: Tensor, log_snr: Tensor, *, live: bool) -> Tensor:
-        with torch.enable_grad():
-            y = state[:, :-1] if live else state[:, :-1].detach().requires_grad_()
-            data = self.denoiser.data(y, log_snr[None])
-            trace = self._divergence.trace(data, y, live=live)
-        alpha = preserving(log_snr).alpha.to(y)
-        slope = 0.5 * alpha * (data - alpha * y)
-        change = 0.5 * alpha * (trace - alpha * y.shape[1])
-        joined = torch.cat([slope, change[:, None]], 1)
-        return joined if live else joined.detach()
 
     def _alpha(self, like: Tensor, index: int) -> Tensor:
         return preserving(self._grid[index]).alpha.to(like)
@@ -198,6 +150,23 @@ def flow_slope(denoiser: Denoiser, y: Tensor, log_snr: Tensor) -> Tensor:
     """dy/dlambda at y, `batch x dim`, and a level, a float64 scalar."""
     alpha = preserving(log_snr).alpha.to(y)
     return 0.5 * alpha * (denoiser.data(y, log_snr[None]) - alpha * y)
+
+
+def slope_and_divergence(
+    denoiser: Denoiser, divergence: Divergence, y: Tensor, log_snr: Tensor, *, live: bool
+) -> tuple[Tensor, Tensor]:
+    """dy/dlambda and its divergence, `(batch,)`, at y, `batch x dim`, and a level, a float64 scalar.
+
+    With `live` both can be differentiated, in y too, which then requires grad; else they are constants.
+    """
+    with torch.enable_grad():
+        y = y if live else y.detach().requires_grad_()
+        data = denoiser.data(y, log_snr[None])
+        trace = divergence.trace(data, y, live=live)
+    alpha = preserving(log_snr).alpha.to(y)
+    slope = 0.5 * alpha * (data - alpha * y)
+    change = 0.5 * alpha * (trace - alpha * y.shape[1])
+    return (slope, change) if live else (slope.detach(), change.detach())
 
 
 def runge_kutta(slope: Callable[[Tensor, Tensor], Tensor], state: Tensor, before: Tensor, after: Tensor) -> Tensor:
