@@ -178,7 +178,8 @@ def log_event(text: str, attempt: int, now: int) -> bytes:
 def _subject(target: str, dataset: str, settings: AnySettings) -> dict[str, Any]:
     """The fields of a job or a sampler that say what it is about, and how."""
     if isinstance(settings, DenoisingSettings):
-        return {"dataset": f"{names.DATASETS}/{dataset}", "denoising": to_denoising(settings)}
+        name = f"{names.DATASETS}/{dataset}" if dataset else ""
+        return {"dataset": name, "denoising": to_denoising(settings)}
     return {"target": f"{names.TARGETS}/{target}", "config": to_config(settings)}
 
 

@@ -40,7 +40,7 @@ async def register(
 
     def prepare() -> TargetRecord:
         found = canonical(definition, core.artefacts, core.config.limits, blob_size)
-        source = found.source if sampler is None else f"model of datasets/{sampler.dataset}, samplers/{sampler.name}"
+        source = found.source if sampler is None else _source(sampler)
         return TargetRecord(
             name=target_id or names.new_id("target"), uid=str(uuid.uuid4()), state=TargetState.CHECKING,
             digest=found.digest, dim=found.dim, source=source, create_time=core.clock(), sites=found.sites,
@@ -80,6 +80,11 @@ def find_target(connection: Connection, name: str) -> TargetRecord:
         resource = f"targets/{name}"
         raise NotFound(Reason.TARGET_NOT_FOUND, f"there is no target {resource}", resource=resource)
     return target
+
+
+def _source(model: SamplerRecord) -> str:
+    data = f"datasets/{model.dataset}" if model.dataset else "data"
+    return f"model of {data}, samplers/{model.name}"
 
 
 def find_sampler(connection: Connection, name: str) -> SamplerRecord:

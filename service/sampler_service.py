@@ -15,7 +15,7 @@ from . import bundle, names
 from .config import TENANT
 from .convert import to_sampler
 from .core import Core
-from .errors import InvalidArgument, Reason, Unimplemented, bad_field
+from .errors import InvalidArgument, Reason, bad_field
 from .importing import Importer
 from .paging import page_size
 from .registration import find_sampler
@@ -39,7 +39,7 @@ class SamplerService(pb_grpc.SamplerServiceServicer):
         size = page_size(request.page_size, self._core.config.limits)
         found, token = await self._core.store.read(samplers.page, TENANT, size, request.page_token)
         # Columns of data sets may be many.
-        listed = [replace(sampler, sites=()) if sampler.dataset else sampler for sampler in found]
+        listed = [replace(sampler, sites=()) if sampler.of_data else sampler for sampler in found]
         return pb.ListSamplersResponse(samplers=[to_sampler(sampler) for sampler in listed], next_page_token=token)
 
     async def DeleteSampler(self, request: pb.DeleteSamplerRequest, context: Any) -> Empty:
@@ -51,12 +51,6 @@ class SamplerService(pb_grpc.SamplerServiceServicer):
     ) -> AsyncIterator[pb.ExportSamplerResponse]:
         name = names.parse(names.SAMPLERS, request.name, "name")
         sampler = await self._core.store.read(find_sampler, name)
-        if sampler.dataset:
-            raise Unimplemented(
-                Reason.SAMPLER_UNSUITED,
-                f"samplers/{name} is a model of data, and this version exports samplers of targets only; train it on "
-                "the other server instead",
-            )
         content = await asyncio.to_thread(bundle.pack, sampler, self._core.artefacts)
         size = self._core.config.limits.max_chunk_bytes
         for start in range(0, len(content), size):

@@ -116,6 +116,6 @@ def _start(connection: Connection, name: str, target: str) -> SamplerRecord:
         raise InvalidArgument.at(
             Reason.INCONSISTENT_SETTINGS, "config.start",
             f"expected a sampler of targets/{target}; {name} was trained on other content, "
-            + (f"{names.TARGETS}/{start.target}" if start.target else f"{names.DATASETS}/{start.dataset}"),
+            + ("a data set" if start.of_data else f"{names.TARGETS}/{start.target}"),
         )  # fmt: skip
     return start

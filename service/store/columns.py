@@ -62,11 +62,11 @@ def load_metrics(record: dict[str, Any] | None) -> AnyMetrics | None:
     return Metrics(**record)
 
 
-def load_settings(record: dict[str, Any], dataset: str) -> AnySettings:
-    """Inverse of `to_json` of settings, of a model where there is a data set."""
-    return DenoisingSettings.from_json(record) if dataset else TrainingSettings.from_json(record)
+def load_settings(record: dict[str, Any], dataset_digest: str) -> AnySettings:
+    """Inverse of `to_json` of settings, of a model where there is the digest of a data set."""
+    return DenoisingSettings.from_json(record) if dataset_digest else TrainingSettings.from_json(record)
 
 
-def load_report(record: dict[str, Any], dataset: str) -> AnyReport:
-    """Inverse of `to_json` of a report, of a model where there is a data set."""
-    return DenoisingReport.from_json(record) if dataset else Report.from_json(record)
+def load_report(record: dict[str, Any], dataset_digest: str) -> AnyReport:
+    """Inverse of `to_json` of a report, of a model where there is the digest of a data set."""
+    return DenoisingReport.from_json(record) if dataset_digest else Report.from_json(record)

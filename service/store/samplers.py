@@ -46,7 +46,7 @@ def remove(connection: Connection, tenant: str, name: str) -> bool:
 def _record(row: Row[Any]) -> SamplerRecord:
     return SamplerRecord(
         name=row.name, uid=row.uid, target=row.target, target_digest=row.target_digest, job=row.job,
-        settings=load_settings(row.settings, row.dataset), report=load_report(row.report, row.dataset), dim=row.dim,
-        sites=load_sites(row.sites), digest=row.digest, create_time=row.create_time, dataset=row.dataset,
+        settings=load_settings(row.settings, row.dataset_digest), report=load_report(row.report, row.dataset_digest),
+        dim=row.dim, sites=load_sites(row.sites), digest=row.digest, create_time=row.create_time, dataset=row.dataset,
         dataset_digest=row.dataset_digest,
     )  # fmt: skip

@@ -11,22 +11,13 @@ from gephyra.protos import sampler_service_pb2 as sp
 from gephyra.protos import target_service_pb2 as tp
 from gephyra.protos import training_service_pb2 as pb
 from gephyra.service.tensors import from_tensor, to_tensor
+from tests.support.models import model
 from tests.support.refusal import refused
-from tests.support.server import ServerProcess, Stubs, create_job, get_job, register, wait_for, watch
-from tests.support.tables import create, raw, upload_requests
+from tests.support.server import ServerProcess, Stubs, create_job, get_job, register, wait_for
+from tests.support.tables import upload_requests
 
-QUICK = pb.DenoisingConfig(iterations=40, width=16, blocks=1, batch_size=64, solver_steps=4)
 # Every point costs some hundred evaluations of the model.
 FEW = pb.TrainingConfig(iterations=5, batch_size=16, steps=1, width=8, precondition=pb.PRECONDITION_NONE)
-
-
-def model(stubs: Stubs, rows: np.ndarray, name: str, config: pb.DenoisingConfig = QUICK) -> sp.Sampler:
-    dataset = create(stubs, raw(rows), dataset_id=name)
-    job = stubs.training.CreateTrainingJob(pb.CreateTrainingJobRequest(dataset=dataset.name, denoising=config))
-    watch(stubs, job.name)
-    job = get_job(stubs, job.name)
-    assert job.state == pb.JOB_STATE_SUCCEEDED, job.error
-    return stubs.sampler.GetSampler(sp.GetSamplerRequest(name=job.sampler))
 
 
 def pairs() -> np.ndarray:
