@@ -87,7 +87,9 @@ class ModelTarget(Target):
         return log_density, score
 
     def _parts(self, x: Tensor) -> tuple[Tensor, ...]:
-        return self._transform.to_model(x).to(self._like).split(max(1, _TOGETHER // (1 + self.dim)))
+        rows = max(1, _TOGETHER // (1 + self.dim))
+        parts: tuple[Tensor, ...] = self._transform.to_model(x).to(self._like).split(rows)
+        return parts
 
     def _from_model(self, log_density: Tensor, x: Tensor) -> Tensor:
         """In data units, rounded to the model's precision, so that nobody takes more digits for true."""

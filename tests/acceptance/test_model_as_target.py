@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gephyra.clients import Client
+from tests.statistics import FALSE_ALARM_RATE, standard_errors
 
 DRAWS = 4000
 
@@ -42,4 +43,4 @@ def test_a_bridge_on_a_model_of_data_finds_log_z_zero_and_its_moments(tmp_path: 
     for power in (1, 2):
         ours, theirs = draws.x**power, own.x**power
         error = np.hypot(theirs.std(0) / np.sqrt(DRAWS), theirs.std(0) / np.sqrt(effective))
-        assert (np.abs(weight @ ours - theirs.mean(0)) <= 5 * error).all()
+        assert (np.abs(weight @ ours - theirs.mean(0)) <= standard_errors(FALSE_ALARM_RATE / 4) * error).all()

@@ -1,6 +1,7 @@
 """Models of data as files: exported from one server, brought into another, and refused where they are damaged."""
 
 from collections.abc import Callable
+from functools import partial
 
 import grpc
 import numpy as np
@@ -49,9 +50,8 @@ def test_an_exported_model_draws_the_same_elsewhere(
         assert (imported.dataset, imported.training_job) == ("", "")
         # The data are here by the same name.
         assert brought(stubs, content).dataset == sampler.dataset
-        assert refused(lambda file=content: brought(stubs, file, target_id="some-target")).fields == (
-            "header.target_id",
-        )
+        refusal = refused(partial(brought, stubs, content, target_id="some-target"))
+        assert refusal.fields == ("header.target_id",)
         # A restart changes nothing.
         other.stop()
         other.start()
@@ -70,6 +70,5 @@ def test_a_damaged_model_file_is_refused(stubs: Stubs, trained: sp.Sampler) -> N
     }
     for what, (before, after) in damage.items():
         assert before in content, what
-        wrong = content.replace(before, after)
-        refusal = refused(lambda file=wrong: brought(stubs, file))
+        refusal = refused(partial(brought, stubs, content.replace(before, after)))
         assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "SAMPLER_FILE_INVALID"), what
