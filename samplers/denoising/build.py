@@ -8,7 +8,7 @@ from ..random import torch_generator
 from .catalogue import LEVELS, PREDICTIONS, SCHEDULES, WEIGHTINGS, NoiseSchedule
 from .denoiser import DenoisingModel
 from .frame import LOWEST, Frame
-from .level_head import LevelModel
+from .level_head import LevelModel, curves
 from .loss import DenoisingLoss
 from .network import EnergyModel, Network, NetworkModel, ResidualMlp, smooth_norm
 from .settings import DenoisingSettings, LevelsName, PredictionName
@@ -31,7 +31,7 @@ def build_model(settings: DenoisingSettings, frame: Frame) -> DenoisingModel:
                 f"prediction must be {PredictionName.DATA} for data on levels, got {settings.prediction}: "
                 "give head continuous for others"
             )
-        outputs = frame.levels.numel() // dim
+        outputs = curves(frame.levels.shape[1])
         return LevelModel(_network(settings, dim, outputs, generator), frame.levels, frame.frequency, frame.gaussian)
     given = noise_schedule(settings, frame)
     word = settings.prediction or PredictionName.VELOCITY

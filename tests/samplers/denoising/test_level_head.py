@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gephyra.samplers.denoising.catalogue import LEVELS, RECONSTRUCTIONS, SCHEDULES, WEIGHTINGS
-from gephyra.samplers.denoising.level_head import HeadReconstruction, LevelModel, level_frequencies
+from gephyra.samplers.denoising.level_head import HeadReconstruction, LevelModel, curves, level_frequencies, waves
 from gephyra.samplers.denoising.likelihood import variational_bound
 from gephyra.samplers.denoising.loss import DenoisingLoss
 from gephyra.samplers.denoising.network import ResidualMlp
@@ -25,7 +25,7 @@ FREQUENCY = torch.tensor([[0.2, 0.5, 0.3], [0.9, 0.1, math.nan]], dtype=torch.fl
 
 
 def _network() -> ResidualMlp:
-    return ResidualMlp(2, 6, 16, 2, torch_generator("test/network", 0))
+    return ResidualMlp(2, 2 * curves(3), 16, 2, torch_generator("test/network", 0))
 
 
 def _head() -> LevelModel:
@@ -75,6 +75,32 @@ def test_a_level_head_starts_as_independent_columns(head: bool) -> None:
     )
     chosen = (x[..., None] == LEVELS_OF).double()
     assert_mean_equals(bound.nats + (chosen * FREQUENCY.log().nan_to_num(0)).sum((1, 2)), 0.0)
+
+
+def test_waves_are_orthogonal_curves_over_each_columns_own_levels() -> None:
+    """With a constant they reach every vector of logits; nothing falls on levels that a column does not have."""
+    found = waves(torch.tensor([5, 3, 1]), 5).double()
+    assert found.shape == (3, 4, 5)
+    for n, each in zip((5, 3, 1), found, strict=True):
+        assert not each[n - 1 :].any()
+        assert not each[:, n:].any()
+        sizes = math.sqrt(n) / torch.arange(2, n + 1, dtype=torch.float64)
+        own = each[: n - 1, :n]
+        assert torch.allclose(own @ own.mT, torch.diag(sizes.square()), atol=1e-6)
+        assert torch.allclose(own.sum(1), torch.zeros(n - 1, dtype=torch.float64), atol=1e-6)
+
+
+def test_columns_of_one_grid_share_their_curves() -> None:
+    """The same answers as with curves of their own."""
+    same = LEVELS_OF[:1].expand(2, -1)
+    model = LevelModel(_network(), same, FREQUENCY[:1].expand(2, -1)).double()
+    assert model.waves.shape == (1, 2, 3)
+    for parameter in model.network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3, generator=torch_generator("test/shaken", 1))
+    y, log_snr = normal("shared", 20, 2), torch.zeros(20, dtype=torch.float64)
+    shared = model.log_probabilities(y, log_snr)
+    model.waves = model.waves.expand(2, -1, -1)
+    assert torch.allclose(model.log_probabilities(y, log_snr), shared)
 
 
 def test_a_level_heads_data_are_an_expectation() -> None:
