@@ -105,6 +105,12 @@ def _of_target(connection: Connection, request: pb.CreateTrainingJobRequest, now
     )  # fmt: skip
 
 
+def _subject(sampler: SamplerRecord) -> str:
+    if not sampler.of_data:
+        return f"{names.TARGETS}/{sampler.target}"
+    return f"{names.DATASETS}/{sampler.dataset}" if sampler.dataset else "a data set that is not here"
+
+
 def _start(connection: Connection, name: str, target: str) -> SamplerRecord:
     """The sampler to go on from. Raises NotFound, or InvalidArgument for one that cannot be gone on from.
 
@@ -116,6 +122,6 @@ def _start(connection: Connection, name: str, target: str) -> SamplerRecord:
         raise InvalidArgument.at(
             Reason.INCONSISTENT_SETTINGS, "config.start",
             f"expected a sampler of targets/{target}; {name} was trained on other content, "
-            + ("a data set" if start.of_data else f"{names.TARGETS}/{start.target}"),
+            + _subject(start),
         )  # fmt: skip
     return start
