@@ -23,7 +23,7 @@ def rows() -> np.ndarray:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_bridge_on_a_model_of_data_finds_log_z_zero_and_its_moments(tmp_path: Path) -> None:
-    """A point costs 24 evaluations of the network and of all its derivatives, so paths are few and short."""
+    """A point costs 32 evaluations of the network and of all its derivatives, so paths are few and short."""
     with Client.local(tmp_path) as client:
         job = client.train(
             client.upload(rows(), progress=False), method="denoising", iterations=600, width=32, blocks=2
