@@ -2,8 +2,8 @@
 
 The density is that of the probability flow, by `adams`, with steps placed where a model of standardised data bends. On
 two models of two dimensions (two unequal, curved modes; eight narrow ones) 32 steps are off by at most 7e-3 nats at
-its draws (root mean square; mean -3e-3), compared with 128 Runge-Kutta steps, which cost 16 times as much. With 24, scores
-of narrow modes are off by a quarter.
+its draws (root mean square; mean -3e-3), compared with 128 Runge-Kutta steps, which cost 16 times as much. With 24,
+scores of a mixture of narrow modes are off by a quarter.
 """
 
 from typing import TYPE_CHECKING
