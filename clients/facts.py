@@ -64,7 +64,7 @@ class TargetFacts(Facts):
 
     @property
     def log_z(self) -> float | None:
-        """Known log Z, catalogue targets only."""
+        """Known log Z, of catalogue targets and trained models only."""
         return self.message.log_z if self.message.HasField("log_z") else None
 
     @property

@@ -19,7 +19,7 @@ from .dataset_service import find_dataset
 from .denoising import from_denoising
 from .errors import InvalidArgument, Reason
 from .paging import page_size
-from .sampler_service import find_sampler
+from .registration import find_sampler
 from .settings import from_config
 from .store import jobs as job_store
 from .store.records import DatasetRecord, JobRecord, JobState, SamplerRecord
@@ -142,6 +142,12 @@ def _samples(connection: Connection, name: str, target: str) -> DatasetRecord:
     return samples
 
 
+def _subject(sampler: SamplerRecord) -> str:
+    if not sampler.of_data:
+        return f"{names.TARGETS}/{sampler.target}"
+    return f"{names.DATASETS}/{sampler.dataset}" if sampler.dataset else "a data set that is not here"
+
+
 def _start(connection: Connection, name: str, target: str) -> SamplerRecord:
     """The sampler to go on from. Raises NotFound, or InvalidArgument for one that cannot be gone on from.
 
@@ -153,6 +159,6 @@ def _start(connection: Connection, name: str, target: str) -> SamplerRecord:
         raise InvalidArgument.at(
             Reason.INCONSISTENT_SETTINGS, "config.start",
             f"expected a sampler of targets/{target}; {name} was trained on other content, "
-            + (f"{names.TARGETS}/{start.target}" if start.target else f"{names.DATASETS}/{start.dataset}"),
+            + _subject(start),
         )  # fmt: skip
     return start

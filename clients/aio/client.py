@@ -93,10 +93,11 @@ class AsyncClient:
     async def register(
         self, definition: "Definition", name: str | None = None, *, wait: bool = True, timeout: float = _CHECK_SECONDS
     ) -> AsyncTargetHandle:
-        """Register a density: what a `from_...` function or `catalogue` returned.
+        """Register a density: what a `from_...` function or `catalogue` returned, or a sampler that is a model of data.
 
         Args:
-            definition: The density. Arrays over 64 KiB are uploaded beside it.
+            definition: The density. Arrays over 64 KiB are uploaded beside it. A model of data has that of its
+                probability flow, with log Z = 0, in at most 100 dimensions; the target outlives the sampler.
             name: Id of the target: 4 to 63 lower case letters, digits and hyphens; None lets the server make one.
                 A name that holds the same content is returned as it is.
             wait: Wait until the server has checked it.
@@ -105,12 +106,13 @@ class AsyncClient:
         Raises:
             TargetRejected: if the check failed; `reason` says why.
             AlreadyExists: if the name holds other content (TARGET_NAME_TAKEN).
+            InvalidArgument: for a sampler of a target, or a model of data on levels (SAMPLER_UNSUITED).
             MessageTooLarge: if the program, without its arrays, is over 4 MiB.
             DeadlineExceeded: if the check has not ended in time.
         """
         if not hasattr(definition, "definition"):
             raise InvalidArgument(
-                "register takes what from_numpyro, from_pyro, from_jax, from_torch or catalogue returned; "
+                "register takes what from_numpyro, from_pyro, from_jax, from_torch, catalogue returned, or a sampler; "
                 f"got {type(definition).__name__}: wrap it, for example gp.from_numpyro(model, data)"
             )
         moved = await move_arrays(self._connection, definition.definition())

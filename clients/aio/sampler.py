@@ -53,7 +53,7 @@ class AsyncSamplerHandle(SamplerFacts):
 
         Raises FailedPrecondition (SAMPLER_UNSUITED) for a model of data, which has no Z: ask it for `nll`.
         """
-        if self.dataset:
+        if self.of_data:
             raise FailedPrecondition(
                 f"{self.name} is a model of data: there is no log Z to estimate. How likely data are under it: "
                 "sampler.nll(rows); what was measured after training: sampler.report",
@@ -114,12 +114,12 @@ class AsyncSamplerHandle(SamplerFacts):
         return Draws(
             x=assembly.x,
             log_weights=assembly.log_weights,
-            sites=await self._columns(assembly.x) if sites and self.dataset else assembly.sites,
+            sites=await self._columns(assembly.x) if sites and self.of_data else assembly.sites,
             sampler=self.name,
             seed=seed,
             start=start,
-            evidence=None if self.dataset else evidence_from_message(self._message.report, stored=True),
-            weighted=not self.dataset,
+            evidence=None if self.of_data else evidence_from_message(self._message.report, stored=True),
+            weighted=not self.of_data,
         )
 
     async def log_prob(self, x: "ArrayLike") -> "NDArray[np.float64]":

@@ -12,7 +12,7 @@ from .options import Folder, Json, Server, connect
 from .output import identifier, print_facts, print_json, print_rows, say
 from .tabular import read_array
 
-__all__ = ["add_catalogue", "app", "delete", "listing", "show"]
+__all__ = ["add_catalogue", "add_model", "app", "delete", "listing", "show"]
 
 app = typer.Typer(no_args_is_help=True, help="List, show, add and delete targets.")
 
@@ -67,6 +67,23 @@ def add_catalogue(
     definition = catalogue(family, **dict(_parameter(text) for text in parameters or []))
     with connect(server, folder) as client:
         target = client.register(definition, name=name)
+    print_json(target.to_json()) if as_json else print_facts(target.name, target.rows())
+
+
+@app.command("add-model")
+def add_model(
+    sampler: Annotated[str, typer.Argument(help="Name or id of a sampler that is a model of data.")],
+    name: Annotated[str | None, typer.Option(help="Id of the target; the server makes one if it is left out.")] = None,
+    server: Server = None,
+    folder: Folder = None,
+    as_json: Json = False,
+) -> None:
+    """Register a model of data as a target: its density has log Z = 0.
+
+    Example: `gephyra targets add-model sampler-0a1b2c3d4e5f --name my-model --folder runs`
+    """
+    with connect(server, folder) as client:
+        target = client.register(client.sampler(sampler), name=name)
     print_json(target.to_json()) if as_json else print_facts(target.name, target.rows())
 
 

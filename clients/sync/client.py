@@ -89,7 +89,7 @@ class Client:
     def register(
         self, definition: "Definition", name: str | None = None, *, wait: bool = True, timeout: float = 300.0
     ) -> TargetHandle:
-        """Register a density: what a `from_...` function or `catalogue` returned.
+        """Register a density: what a `from_...` function or `catalogue` returned, or a sampler that is a model of data.
 
         Args:
             definition: The density.

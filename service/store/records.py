@@ -121,8 +121,14 @@ class SamplerRecord:
     """SHA-256 of the sampler's file, its address among the artefacts."""
     create_time: int
     dataset: str = ""
-    """Id of the data set, and its digest; empty where a target is sampled."""
+    """Id of the data set; empty where a target is sampled, or the data set of an imported model is not here."""
     dataset_digest: str = ""
+    """Of the data set, wherever it is; empty where a target is sampled."""
+
+    @property
+    def of_data(self) -> bool:
+        """Whether it is a model of a data set."""
+        return isinstance(self.settings, DenoisingSettings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,10 +120,36 @@ def test_a_model_says_what_it_is(sampler: SamplerHandle, dataset: Dataset) -> No
     with pytest.raises(errors.FailedPrecondition, match="nll") as caught:
         sampler.evidence()
     assert caught.value.reason == "SAMPLER_UNSUITED"
-    with pytest.raises(errors.Unimplemented, match="samplers of targets only"):
-        sampler.save(Path("never-written"))
     with pytest.raises(errors.FailedPrecondition, match="needed by"):
         dataset.delete()
+
+
+def test_a_model_moves_through_a_file(client: Client, sampler: SamplerHandle, tmp_path: Path) -> None:
+    loaded = client.load(sampler.save(tmp_path / "people.gephyra"))
+    assert loaded.name != sampler.name
+    assert (loaded.dataset, loaded.options, loaded.report) == (sampler.dataset, sampler.options, sampler.report)
+    assert np.array_equal(loaded.draw(5, seed=2).x, sampler.draw(5, seed=2).x)
+    loaded.delete()
+    with Client.local(tmp_path / "elsewhere") as other:
+        moved = other.load(tmp_path / "people.gephyra")
+        assert (moved.of_data, moved.dataset, moved.sites) == (True, "", sampler.sites)
+        assert moved.draw(5, seed=2).sites.keys() == {"height", "weight"}
+        assert not moved.draw(5, seed=2).weighted
+        with pytest.raises(errors.FailedPrecondition, match="nll"):
+            moved.evidence()
+        json.dumps(moved.to_json())
+
+
+def test_a_model_is_a_target(client: Client, sampler: SamplerHandle) -> None:
+    target = client.register(sampler, "people-model")
+    assert (target.log_z, target.dim) == (0.0, 2)
+    assert np.allclose(target.evaluate(people(5)).log_density, sampler.log_prob(people(5)), atol=5e-2)
+    result = CliRunner().invoke(
+        app, ["targets", "add-model", sampler.name, "--name", "people-model", "--json", "--server", client.address]
+    )
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["digest"] == target.digest
+    target.delete()
 
 
 def test_the_asyncio_client_does_the_same(client: Client, sampler: SamplerHandle) -> None:
