@@ -36,6 +36,7 @@ SAID: dict[str, tuple[Any, str, Any]] = {
     "validation": (0.25, "validation", 0.25),
     "solver": ("dpm-solver", "solver", denoising_pb2.SOLVER_DPM_SOLVER),
     "solver_steps": (20, "solver_steps", 20),
+    "score_of": ("funnel", "score_of", "targets/funnel"),
     "preset": ("thorough", "seconds", 300.0),
     "seconds": (5.0, "seconds", 5.0),
     "iterations": (7, "iterations", 7),
@@ -136,6 +137,7 @@ WRONG: list[tuple[str, dict[str, Any], str, str, str]] = [
     (DATA, {"method": "dbs"}, "INCONSISTENT_SETTINGS", "method", "denoising"),
     (TARGET, {"method": "denoising"}, "INCONSISTENT_SETTINGS", "method", "upload"),
     (TARGET, {"prediction": "noise"}, "INCONSISTENT_SETTINGS", "prediction", "is a target"),
+    (TARGET, {"score_of": "other"}, "INCONSISTENT_SETTINGS", "score_of", "is a target"),
 ]
 
 
