@@ -27,10 +27,11 @@ slow: $(STAMP)  ## tests that take minutes; GEPHYRA_DATA=folder adds those on da
 check: $(STAMP)  ## lint, types, import rules, wire, generated code, docstring examples
 	scripts/check.sh
 
-bench: $(STAMP)  ## evidence on Seeds, speed of a training step, size of draw blocks (some ten minutes)
+bench: $(STAMP)  ## evidence on Seeds, speed of a training step, size of draw blocks, the wire (some ten minutes)
 	python -m benchmarks.quality --targets seeds
 	python -m benchmarks.speed
 	python benchmarks/blocks.py
+	python -m benchmarks.wire
 
 protos: $(STAMP)  ## regenerate the code of protos/*.proto
 	scripts/protos.sh

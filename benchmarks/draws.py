@@ -50,12 +50,12 @@ def measure(rounds: int, folder: Path) -> dict[str, Any]:
         handle = job.result(progress=False)
         sampler = DenoisingSampler.load(Artefacts(folder / "artefacts").path(handle.digest))
 
-        def here() -> np.ndarray:
-            parts = sampler.draw(_SEED, 0, _DRAWS, SolverName.DPM_SOLVER, _STEPS)
+        def here(seed: int = _SEED) -> np.ndarray:
+            parts = sampler.draw(seed, 0, _DRAWS, SolverName.DPM_SOLVER, _STEPS)
             return torch.cat(list(parts)).numpy()
 
-        def through_service() -> np.ndarray:
-            return handle.draw(_DRAWS, seed=_SEED, solver=SolverName.DPM_SOLVER, solver_steps=_STEPS).x
+        def through_service(seed: int = _SEED) -> np.ndarray:
+            return handle.draw(_DRAWS, seed=seed, solver=SolverName.DPM_SOLVER, solver_steps=_STEPS).x
 
         if not np.array_equal(here(), through_service()):
             raise ValueError("the server's draws are not those of its file")
@@ -64,13 +64,13 @@ def measure(rounds: int, folder: Path) -> dict[str, Any]:
     return {"in_process": inside._asdict(), "service": outside._asdict(), **ratios}
 
 
-def _least(rounds: int, *actions: Callable[[], object]) -> list[Seconds]:
-    """The least seconds of each action, taking turns."""
+def _least(rounds: int, *actions: Callable[[int], object]) -> list[Seconds]:
+    """The least seconds of each action, taking turns; a seed a round, since a server remembers what it drew lately."""
     taken: list[list[Seconds]] = [[] for _ in actions]
-    for _ in range(rounds):
+    for seed in range(_SEED + 1, _SEED + 1 + rounds):
         for action, seconds in zip(actions, taken, strict=True):
             wall, processor = time.perf_counter(), _processor_seconds()
-            action()
+            action(seed)
             seconds.append(Seconds(time.perf_counter() - wall, _processor_seconds() - processor))
     return [Seconds(min(s.wall for s in each), min(s.processor for s in each)) for each in taken]
 
