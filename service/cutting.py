@@ -22,29 +22,18 @@ _MEMORY_FOR_WEIGHTS = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """Consecutive draws, checked: the bytes of x, of log weights, and of every site."""
+    """Consecutive draws as they are sent."""
 
     start: int
     count: int
-    columns: tuple[bytes, ...]
-
-    @property
-    def size(self) -> int:
-        """Bytes of all columns."""
-        return sum(map(len, self.columns))
-
-    def until(self, end: int) -> "Drawn":
-        """These draws without those from index `end` on."""
-        if self.start + self.count <= end:
-            return self
-        count = end - self.start
-        return Drawn(self.start, count, tuple(column[: len(column) // self.count * count] for column in self.columns))
+    message: bytes
+    """A serialised DrawSamplesResponse that holds them as its chunk."""
 
 
 class Cut(NamedTuple):
     """A chunk as it is sent, and what of it goes into the digest."""
 
-    message: pb.DrawSamplesResponse
+    drawn: Drawn
     x: bytes
     log_weight: bytes
 
@@ -53,6 +42,7 @@ class Cutter:
     """Blocks in, chunks out. Checks what workers send: they run foreign programs.
 
     Attributes:
+        start: Index of the draw that leaves next.
         end: Index of the draw that comes next.
     """
 
@@ -60,47 +50,52 @@ class Cutter:
         self._x = _Column("x", tensor_pb2.DTYPE_FLOAT32, (dim,))
         self._log_weight = _Column("log_weight", tensor_pb2.DTYPE_FLOAT64, ())
         self._sites = [_Column(site.name, dtype_number(site.dtype), site.shape) for site in sites]
-        self._start = start
-        self.end = start
+        self.start = self.end = start
 
-    def add(self, block: worker_pb2.WorkerEvent.Block) -> Drawn:
+    def add(self, block: worker_pb2.WorkerEvent.Block) -> None:
         """Take the next block of a worker. Raises Internal if it is not the next, or of another shape."""
         if block.start_index != self.end or [s.name for s in block.sites] != [c.name for c in self._sites]:
             raise Internal(
                 Reason.INTERNAL, f"a worker sent draws from {block.start_index}, expected those from {self.end}"
             )
         tensors = (block.x, block.log_weight, *(site.tensor for site in block.sites))
-        columns = tuple(
-            column.checked(tensor, block.count) for column, tensor in zip(self._columns, tensors, strict=True)
-        )
-        drawn = Drawn(block.start_index, block.count, columns)
-        self.put(drawn)
-        return drawn
+        columns = [column.checked(tensor, block.count) for column, tensor in zip(self._columns, tensors, strict=True)]
+        for column, content in zip(self._columns, columns, strict=True):
+            column.put(content, 0, block.count)
+        self.end += block.count
 
-    def put(self, drawn: Drawn) -> None:
-        """Take draws that were checked before; those before the next are left out."""
-        for column, content in zip(self._columns, drawn.columns, strict=True):
-            column.put(content, self.end - drawn.start)
-        self.end = drawn.start + drawn.count
+    def put(self, drawn: Drawn, end: int) -> None:
+        """Take draws that were sent before: from the next one on, and none from index `end` on."""
+        chunk = pb.DrawSamplesResponse.FromString(drawn.message).chunk
+        first, last = self.end - drawn.start, min(end - drawn.start, drawn.count)
+        tensors = (chunk.x, chunk.log_weight, *(site.tensor for site in chunk.sites))
+        for column, tensor in zip(self._columns, tensors, strict=True):
+            column.put(tensor.data, first, last)
+        self.end = drawn.start + last
+
+    def skip(self, drawn: Drawn) -> Drawn:
+        """Leave out draws that go out as they are; only where none waits."""
+        self.start = self.end = drawn.start + drawn.count
+        return drawn
 
     def ready(self, rows: int, last: bool) -> bool:
         """Whether there is a chunk: `rows` draws wait, or fewer that are the last."""
-        waiting = self.end - self._start
+        waiting = self.end - self.start
         return waiting >= rows or (last and waiting > 0)
 
     def chunk(self, rows: int) -> Cut:
         """The next chunk: `rows` draws, or what there is of them."""
         # Filled in place: a message that is passed to the constructor of another one is copied.
         message = pb.DrawSamplesResponse()
-        chunk, count = message.chunk, min(rows, self.end - self._start)
-        chunk.start_index, chunk.count = self._start, count
+        chunk, start, count = message.chunk, self.start, min(rows, self.end - self.start)
+        chunk.start_index, chunk.count = start, count
         x, log_weight = self._x.cut(chunk.x, count), self._log_weight.cut(chunk.log_weight, count)
         for column in self._sites:
             site = chunk.sites.add()
             site.name = column.name
             column.cut(site.tensor, count)
-        self._start += count
-        return Cut(message, x, log_weight)
+        self.start += count
+        return Cut(Drawn(start, count, message.SerializeToString()), x, log_weight)
 
     @property
     def _columns(self) -> tuple["_Column", ...]:
@@ -115,19 +110,19 @@ class Digest:
     """
 
     def __init__(self, known: str) -> None:
-        self._known, self._sha256 = known, hashlib.sha256()
+        self.known, self._sha256 = known, hashlib.sha256()
         self._weights = tempfile.SpooledTemporaryFile(max_size=_MEMORY_FOR_WEIGHTS)  # noqa: SIM115 - closed by __exit__
 
     def add(self, cut: Cut) -> None:
         """Add the next chunk."""
-        if not self._known:
+        if not self.known:
             self._sha256.update(cut.x)
             self._weights.write(cut.log_weight)
 
     def hexdigest(self) -> str:
         """The digest, once every chunk is added."""
-        if self._known:
-            return self._known
+        if self.known:
+            return self.known
         self._weights.seek(0)
         while part := self._weights.read(1 << 18):
             self._sha256.update(part)
@@ -158,9 +153,9 @@ class _Column:
             )
         return tensor.data
 
-    def put(self, content: bytes, skip: int) -> None:
-        """Append rows from `skip` on."""
-        self._waiting.append(memoryview(content)[skip * self._row_bytes :])
+    def put(self, content: bytes, first: int, last: int) -> None:
+        """Append the rows `first` to `last`, the last one left out."""
+        self._waiting.append(memoryview(content)[first * self._row_bytes : last * self._row_bytes])
 
     def cut(self, tensor: tensor_pb2.Tensor, count: int) -> bytes:
         """Move the first `count` rows into a tensor; their bytes."""

@@ -8,15 +8,16 @@ from .cutting import Drawn
 
 __all__ = ["DrawCache"]
 
-# Of Python's objects around a block.
+# Of Python's objects around a piece.
 _OVERHEAD = 512
 # Of one stream: a program that walks through it in small steps leaves many.
 _MOST_DIGESTS = 256
 
 
 class DrawCache:
-    """Holds at most `size` bytes; streams that were not asked for the longest go first, each as a whole.
+    """Holds chunks as they were sent, at most `size` bytes of them.
 
+    Streams that were not asked for the longest go first, each as a whole.
     A stream is named by what its draws depend on: digests of sampler and target, seed, and how they are made.
     """
 
@@ -32,6 +33,11 @@ class DrawCache:
         self._streams.move_to_end(stream)
         return found.get(index)
 
+    def exact(self, stream: Hashable, start: int, count: int) -> Drawn | None:
+        """Exactly these draws, as they were sent before."""
+        drawn = self.get(stream, start)
+        return drawn if drawn is not None and (drawn.start, drawn.count) == (start, count) else None
+
     def digest(self, stream: Hashable, start: int, count: int) -> str:
         """The digest of draws that were sent before and are still here; empty if it is not known."""
         found = self._streams.get(stream)
@@ -45,7 +51,7 @@ class DrawCache:
 
     def put(self, stream: Hashable, drawn: Drawn) -> None:
         """Keep draws, unless one stream alone would then fill everything."""
-        cost = drawn.size + _OVERHEAD
+        cost = len(drawn.message) + _OVERHEAD
         found = self._streams.get(stream) or _Stream()
         if found.size + cost > self._most or found.get(drawn.start) is not None:
             return

@@ -17,7 +17,7 @@ from gephyra.targets.program import Site
 from .config import Limits
 from .convert import to_site
 from .core import Core
-from .cutting import Cutter, Digest
+from .cutting import Cutter, Digest, Drawn
 from .definitions import draw_bytes
 from .denoising import from_solver, to_solver
 from .errors import Internal, InvalidArgument, Reason, bad_field
@@ -90,38 +90,48 @@ def _how(request: pb.DrawSamplesRequest, sampler: SamplerRecord) -> Draws | Solv
     return from_how(request.how, sampler.settings.method)
 
 
-async def draws(core: Core, sampler: SamplerRecord, wanted: Range) -> AsyncGenerator[pb.DrawSamplesResponse, None]:
-    """The messages of a stream. Raises ServiceError."""
+async def draws(
+    core: Core, sampler: SamplerRecord, wanted: Range
+) -> AsyncGenerator[pb.DrawSamplesResponse | bytes, None]:
+    """The messages of a stream, some of them serialised. Raises ServiceError."""
     sites = () if wanted.omit_sites else sampler.sites
     yield pb.DrawSamplesResponse(header=_header(sampler, sites, wanted.seed))
     cutter, end = Cutter(sampler.dim, sites, wanted.start), wanted.start + wanted.count
     stream = (sampler.digest, sampler.target_digest, wanted.seed, wanted.how, wanted.omit_sites)
     with Digest(core.drawn.digest(stream, wanted.start, wanted.count)) as digest:
-        while cutter.end < end:
-            await _next(core, sampler, wanted, stream, cutter)
-            while cutter.ready(wanted.rows, last=cutter.end == end):
-                async with core.lanes.turn():
-                    cut = cutter.chunk(wanted.rows)
-                    digest.add(cut)
-                    core.metrics.draws.inc(cut.message.chunk.count)
-                    yield cut.message
+        while cutter.start < end:
+            waiting = cutter.ready(wanted.rows, last=cutter.end == end)
+            # Sent before, exactly so, and hashed then: it goes out as it is.
+            whole = digest.known and cutter.start == cutter.end
+            again = core.drawn.exact(stream, cutter.end, min(wanted.rows, end - cutter.end)) if whole else None
+            if again is None and not waiting:
+                await _next(core, sampler, wanted, stream, cutter)
+                continue
+            async with core.lanes.turn():
+                drawn = cutter.skip(again) if again else _cut(core, stream, cutter, digest, wanted.rows)
+                core.metrics.draws.inc(drawn.count)
+                yield drawn.message
         sha256 = digest.hexdigest()
     core.drawn.remember(stream, wanted.start, wanted.count, sha256)
     yield pb.DrawSamplesResponse(trailer=pb.DrawSamplesResponse.Trailer(count=wanted.count, sha256=sha256))
+
+
+def _cut(core: Core, stream: Hashable, cutter: Cutter, digest: Digest, rows: int) -> Drawn:
+    """The next chunk, hashed and remembered."""
+    cut = cutter.chunk(rows)
+    digest.add(cut)
+    core.drawn.put(stream, cut.drawn)
+    return cut.drawn
 
 
 async def _next(core: Core, sampler: SamplerRecord, wanted: Range, stream: Hashable, cutter: Cutter) -> None:
     """Hand the cutter at least one more draw: from memory, or else from a worker's turn."""
     known, before, end = core.drawn.get(stream, cutter.end), cutter.end, wanted.start + wanted.count
     if known is not None:
-        cutter.put(known.until(end))
+        cutter.put(known, end)
         return
-
-    def take(block: worker_pb2.WorkerEvent.Block) -> None:
-        core.drawn.put(stream, cutter.add(block))
-
     event = await core.pool.ask(
-        _command(core, sampler, wanted, before, end), core.config.timings.draw, key=sampler.digest, on_block=take
+        _command(core, sampler, wanted, before, end), core.config.timings.draw, key=sampler.digest, on_block=cutter.add
     )
     raise_failed(event)
     if cutter.end == before:

@@ -55,7 +55,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             self._metrics.calls_handled.labels(_UNKNOWN, grpc.StatusCode.UNIMPLEMENTED.name).inc()
             return None
         call = _Call(self._metrics, self._tracing, method, handler_call_details.invocation_metadata)
-        serialisation = (handler.request_deserializer, handler.response_serializer)
+        serialisation = (handler.request_deserializer, _serialiser(handler.response_serializer))
         if handler.unary_unary is not None:
             return grpc.unary_unary_rpc_method_handler(_around(handler.unary_unary, call.around), *serialisation)
         if handler.stream_unary is not None:
@@ -154,6 +154,11 @@ def _around(behaviour: Callable[[Any, Any], Any], around: _Around) -> Callable[[
             return await behaviour(request, context)
 
     return one
+
+
+def _serialiser(serialise: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    """That of a method, which lets bytes pass: answers that were serialised before."""
+    return lambda answer: answer if isinstance(answer, bytes) else serialise(answer)
 
 
 def _code(value: Any) -> grpc.StatusCode:

@@ -26,7 +26,7 @@ class SamplingService(pb_grpc.SamplingServiceServicer):
     def __init__(self, core: Core) -> None:
         self._core = core
 
-    async def DrawSamples(self, request: pb.DrawSamplesRequest, context: Any) -> AsyncIterator[pb.DrawSamplesResponse]:
+    async def DrawSamples(self, request: pb.DrawSamplesRequest, context: Any) -> AsyncIterator[Any]:
         self._core.refuse_if_stopping()
         sampler = await self._find(request.sampler)
         wanted = check_range(request, sampler, self._core.config.limits)

@@ -17,12 +17,15 @@ from gephyra.service.sending import Lanes
 from tests.support.server import ServerProcess, Stubs, gaussian, register, train
 
 # A little more than a piece costs.
-PIECE = 720
+PIECE = 760
 
 
 def piece(start: int, count: int = 10) -> Drawn:
     """Draws whose bytes say which they are."""
-    return Drawn(start, count, (b"".join(n.to_bytes(12) for n in range(start, start + count)), bytes(8 * count)))
+    chunk = pb.DrawSamplesResponse.Chunk(start_index=start, count=count)
+    chunk.x.data = b"".join(n.to_bytes(12) for n in range(start, start + count))
+    chunk.log_weight.data = bytes(8 * count)
+    return Drawn(start, count, pb.DrawSamplesResponse(chunk=chunk).SerializeToString())
 
 
 @given(
@@ -39,7 +42,7 @@ def test_what_is_found_is_what_was_put_and_never_more_than_fits(pieces: list[tup
         known = {index: drawn for index, drawn in found.items() if drawn is not None}
         assert all(drawn == piece(drawn.start, drawn.count) for drawn in known.values())
         assert all(drawn.start <= index < drawn.start + drawn.count for index, drawn in known.items())
-        held += sum(drawn.size for drawn in set(known.values()))
+        held += sum(len(drawn.message) for drawn in set(known.values()))
     assert held <= size
 
 
@@ -64,9 +67,17 @@ def test_one_stream_does_not_push_itself_out() -> None:
 
 def test_draws_before_and_after_a_range_are_left_out() -> None:
     cutter = Cutter(3, [], 4)
-    cutter.put(piece(0).until(8))
-    assert cutter.end == 8
-    assert cutter.chunk(100).x == piece(4, 4).columns[0]
+    cutter.put(piece(0), 8)
+    assert (cutter.start, cutter.end) == (4, 8)
+    assert cutter.chunk(100).x == b"".join(n.to_bytes(12) for n in range(4, 8))
+    assert (cutter.start, cutter.end) == (8, 8)
+
+
+def test_only_the_same_draws_go_out_as_they_are() -> None:
+    cache = DrawCache(PIECE)
+    cache.put("a", piece(10))
+    assert cache.exact("a", 10, 10) == piece(10)
+    assert [cache.exact(*asked) for asked in (("a", 10, 9), ("a", 11, 9), ("a", 20, 10), ("b", 10, 10))] == [None] * 4
 
 
 def stream(stubs: Stubs, sampler: str, count: int, start: int = 0, seed: int = 3) -> tuple[bytes, str]:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from gephyra.protos import report_pb2, tensor_pb2, worker_pb2
+from gephyra.protos import report_pb2, sampler_service_pb2, tensor_pb2, worker_pb2
 from gephyra.samplers.report import EuboSource, PolishReport, PreconditionReport, Report, Served, Times
 from gephyra.service import convert, errors
 from gephyra.service.artefacts import Artefacts, CorruptArtefact
@@ -193,7 +193,7 @@ def test_chunks_hold_every_draw_once_whatever_the_blocks(sizes: list[int], rows:
     for n, size in enumerate(sizes):
         cutter.add(block(cutter.end, size))
         while cutter.ready(rows, last=n == len(sizes) - 1):
-            chunks.append(cutter.chunk(rows).message.chunk)
+            chunks.append(sampler_service_pb2.DrawSamplesResponse.FromString(cutter.chunk(rows).drawn.message).chunk)
     assert [chunk.count for chunk in chunks[:-1]] == [rows] * max(len(chunks) - 1, 0)
     index = np.arange(start, start + sum(sizes))
     columns = (
