@@ -191,8 +191,9 @@ def test_lists_and_tables_show_models_beside_samplers(server: FakeServer) -> Non
         rows=36, dim=2, loss=0.75, validation=denoising_pb2.Likelihood(nats=1.25, rows=4), warnings=["few rows"]
     )
     model = sampler_service_pb2.Sampler(
-        name="samplers/people-model", dataset="datasets/people", denoising_report=report, dim=2
-    )
+        name="samplers/people-model", dataset="datasets/people", denoising_report=report, dim=2,
+        denoising=pb.DenoisingConfig(),
+    )  # fmt: skip
     bridge = sampler_service_pb2.Sampler(name="samplers/bridge", target="targets/funnel", dim=10)
     job = pb.TrainingJob(name=NAME, dataset="datasets/people", state=pb.JOB_STATE_SUCCEEDED, sampler=model.name)
     server.script |= {
