@@ -12,6 +12,7 @@ from typing import IO
 
 from gephyra.protos import worker_pb2
 
+from .config import DATABASE_URL
 from .framing import FrameTooLarge, read_frame, write_frame
 
 __all__ = ["WorkerProcess", "serving_environment", "training_environment"]
@@ -135,6 +136,11 @@ class WorkerProcess:
                 os.killpg(self.pid, number)
 
 
+def _without_secrets() -> dict[str, str]:
+    """This process' environment for a worker, which has no business with the database."""
+    return {name: value for name, value in os.environ.items() if name != DATABASE_URL}
+
+
 async def _exec(
     connection: socket.socket, artefacts: Path, output: IO[bytes], threads: int, environment: Mapping[str, str]
 ) -> asyncio.subprocess.Process:
@@ -146,5 +152,5 @@ async def _exec(
         "--fd", str(connection.fileno()), "--artefacts", str(artefacts), "--threads", str(threads),
         "--parent", str(os.getpid()),
         stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=[connection.fileno()],
-        start_new_session=True, env={**os.environ, **environment},
+        start_new_session=True, env={**_without_secrets(), **environment},
     )  # fmt: skip

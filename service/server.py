@@ -32,6 +32,7 @@ from .checks import Checks
 from .config import TENANT, ServerConfig
 from .core import Core
 from .dataset_service import DatasetService
+from .home import open_store
 from .importing import Importer
 from .interceptor import ErrorInterceptor
 from .meta_service import MetaService
@@ -39,7 +40,6 @@ from .pool import Pool
 from .sampler_service import SamplerService
 from .sampling_service import SamplingService
 from .store import blobs, datasets, idempotency
-from .store.database import Store
 from .supervisor import Supervisor
 from .target_service import TargetService
 from .training_service import TrainingService
@@ -84,7 +84,7 @@ class Server:
         for each in (artefacts, uploads.whole, contents):
             each.clean()
         pool = Pool(config.draw_workers, artefacts.folder, logs)
-        store = Store(data / "gephyra.sqlite3")
+        store = open_store(data, config.database_url)
         self._core = Core(config, store, artefacts, uploads, contents, pool, Bus(), lambda: time.time_ns() // 1000)
         self._checks = Checks(self._core)
         self._supervisor = Supervisor(self._core)

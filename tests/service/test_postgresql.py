@@ -1,0 +1,180 @@
+"""On PostgreSQL: a whole server, one server a database, and what happens when the database goes away."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import OperationalError
+
+from gephyra.protos import sampler_service_pb2
+from gephyra.service.config import TENANT
+from gephyra.service.store import targets
+from gephyra.service.store.database import Store
+from gephyra.service.store.places import DatabaseInUse, DatabaseRefused
+from gephyra.service.store.postgresql import PostgreSql
+from gephyra.service.store.records import TargetRecord, TargetState
+from tests.support.postgres import PostgresServer, binaries
+from tests.support.server import ServerProcess, gaussian, register, train
+
+REFUSED, LOCKED = 4, 5
+TARGET = TargetRecord("t-one", "uid", TargetState.CHECKING, "d1", 3, "somewhere", 1)
+
+
+def start(data: Path, url: str) -> tuple[int, str]:
+    """A server that must not come up: its exit code, and what it said."""
+    command = [sys.executable, "-m", "gephyra.service", "--data", str(data), "--listen", "127.0.0.1:0"]
+    done = subprocess.run([*command, "--database-url", url], capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout == ""
+    return done.returncode, done.stderr
+
+
+@pytest.fixture
+def url(postgres: PostgresServer) -> Iterator[str]:
+    url = postgres.make()
+    yield url
+    postgres.drop(url)
+
+
+@pytest.fixture
+def own(postgres: PostgresServer) -> Iterator[PostgresServer]:
+    """A server of PostgreSQL that a test may stop."""
+    programs = binaries()
+    assert programs is not None
+    server = PostgresServer(programs)
+    yield server
+    server.close()
+
+
+def test_a_server_on_postgresql_trains_draws_and_comes_back(
+    serve: Callable[..., ServerProcess], tmp_path: Path, url: str
+) -> None:
+    server = serve(tmp_path / "data", "--database-url", url)
+    target = register(server.stubs, gaussian(), "normal-there")
+    sampler = train(server.stubs, target.name)
+    with pytest.raises(DatabaseInUse):
+        Store(PostgreSql(url))
+    assert start(tmp_path / "other", url)[0] == LOCKED
+    assert server.stop() == 0
+    assert not (tmp_path / "data/gephyra.sqlite3").exists()
+    assert start(tmp_path / "data", "")[0] == REFUSED
+    server.start()
+    request = sampler_service_pb2.DrawSamplesRequest(sampler=sampler.name, count=4, seed=1)
+    assert sum(message.chunk.count for message in server.stubs.sampling.DrawSamples(request)) == 4
+
+
+def test_a_killed_server_leaves_its_database_free(
+    serve: Callable[..., ServerProcess], tmp_path: Path, url: str
+) -> None:
+    server = serve(tmp_path / "data", "--database-url", url)
+    target = register(server.stubs, gaussian(), "normal-kept")
+    server.stop(signal.SIGKILL)
+    server.start()
+    assert register(server.stubs, gaussian(), "normal-kept").digest == target.digest
+
+
+def test_workers_do_not_get_the_url(
+    serve: Callable[..., ServerProcess], tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEPHYRA_DATABASE_URL", url)
+    server = serve(tmp_path / "data")
+    register(server.stubs, gaussian(), "normal-secret")
+    assert not (tmp_path / "data/gephyra.sqlite3").exists()
+    (worker, *_) = server.workers()
+    assert "GEPHYRA_DATABASE_URL" in Path(f"/proc/{server.pid}/environ").read_text()
+    assert "GEPHYRA_DATABASE_URL" not in worker.environ()
+
+
+def test_a_database_that_is_not_there_is_refused_at_once(tmp_path: Path) -> None:
+    url = "postgresql+psycopg://someone:secret@127.0.0.1:1/x"
+    started = time.monotonic()
+    code, said = start(tmp_path / "data", url)
+    assert code == REFUSED
+    assert "cannot open the database postgresql+psycopg://someone:***@127.0.0.1:1/x" in said
+    assert "secret" not in said
+    assert time.monotonic() - started < 15
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+def test_a_database_that_restarts_is_waited_for(own: PostgresServer, number: signal.Signals) -> None:
+    store = Store(PostgreSql(own.make()))
+    store.write_now(targets.add, TENANT, TARGET)
+    store.read_now(targets.find, TENANT, "t-one")
+    own.stop(number)
+    with ThreadPoolExecutor(1) as elsewhere:
+        found = elsewhere.submit(store.read_now, targets.find, TENANT, "t-one")
+        time.sleep(1.0)
+        assert not found.done()
+        own.start()
+        # What was acknowledged is there, whether the database ended in order or not.
+        assert found.result() == TARGET
+    store.write_now(targets.remove, TENANT, "t-one")
+    assert store.read_now(targets.find, TENANT, "t-one") is None
+    store.close()
+
+
+def test_a_database_that_stays_away_is_an_error_and_no_hindrance_to_the_end(own: PostgresServer) -> None:
+    place = PostgreSql(own.make())
+    store = Store(place)
+    own.stop()
+    ending = threading.Timer(1.0, store.close)
+    ending.start()
+    started = time.monotonic()
+    with pytest.raises(OperationalError):
+        store.read_now(targets.find, TENANT, "t-one")
+    assert 1.0 <= time.monotonic() - started < place.patience - 5
+    ending.join()
+
+
+def test_a_server_whose_session_is_lost_writes_nothing_once_another_has_the_database(own: PostgresServer) -> None:
+    """As after a partition of the network: the database gave the first one up, and let the second one in."""
+    url = own.make()
+    first = Store(PostgreSql(url))
+    own.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'gephyra'")
+    second = Store(PostgreSql(url))
+    with pytest.raises(DatabaseInUse):
+        first.write_now(targets.add, TENANT, TARGET)
+    assert second.read_now(targets.find, TENANT, "t-one") is None
+    # It may read, and write again when the other has gone.
+    assert first.read_now(targets.find, TENANT, "t-one") is None
+    second.close()
+    first.write_now(targets.add, TENANT, TARGET)
+    assert first.read_now(targets.find, TENANT, "t-one") == TARGET
+    first.close()
+
+
+def test_a_transaction_whose_session_is_lost_leaves_nothing(own: PostgresServer) -> None:
+    store = Store(PostgreSql(own.make()))
+
+    def lose(connection: Connection) -> None:
+        targets.add(connection, TENANT, TARGET)
+        own.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'gephyra'")
+
+    with pytest.raises(OperationalError):
+        store.write_now(lose)
+    assert store.read_now(targets.find, TENANT, "t-one") is None
+    store.write_now(targets.add, TENANT, TARGET)
+    store.close()
+
+
+def test_a_reader_cannot_write_and_a_commit_waits_for_the_disk(postgres: PostgresServer, url: str) -> None:
+    postgres.execute(f"ALTER DATABASE {url.rpartition('/')[2]} SET synchronous_commit = off")
+    store = Store(PostgreSql(url))
+    assert store.write_now(lambda c: c.execute(text("SHOW synchronous_commit")).scalar_one()) == "on"
+    with pytest.raises(Exception, match="read-only transaction"):
+        store.read_now(targets.add, TENANT, TARGET)
+    store.close()
+
+
+def test_a_database_of_another_encoding_is_refused(postgres: PostgresServer) -> None:
+    name = "latin"
+    postgres.execute(f"CREATE DATABASE {name} ENCODING 'LATIN1' TEMPLATE template0 LOCALE 'C'")
+    url = f"{postgres.make().rpartition('/')[0]}/{name}"
+    with pytest.raises(DatabaseRefused, match="LATIN1"):
+        Store(PostgreSql(url))
