@@ -7,7 +7,7 @@
     |-- FailedPrecondition   right request, wrong moment
     |-- Unimplemented        not in this version
     |-- DeadlineExceeded     a time limit of the server was reached
-    |-- Unavailable          the server is stopping, or a worker died; try again
+    |-- Unavailable          the server is stopping, a worker died, the database is away; try again
     `-- Internal             a fault of ours
 
 Every error carries `google.rpc.ErrorInfo`; invalid arguments a `BadRequest` with field paths; missing
@@ -45,6 +45,7 @@ class Reason(StrEnum):
     BUDGET_OUT_OF_RANGE = "BUDGET_OUT_OF_RANGE"
     CAPTURE_MISMATCH = "CAPTURE_MISMATCH"
     COLUMN_NAMES_INVALID = "COLUMN_NAMES_INVALID"
+    DATABASE_UNAVAILABLE = "DATABASE_UNAVAILABLE"
     DATASET_NAME_TAKEN = "DATASET_NAME_TAKEN"
     DATASET_NOT_FOUND = "DATASET_NOT_FOUND"
     DATA_DTYPE_UNSUPPORTED = "DATA_DTYPE_UNSUPPORTED"

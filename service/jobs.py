@@ -22,7 +22,9 @@ from .store import datasets, idempotency, jobs, samplers, targets
 from .store.columns import dump_failure
 from .store.records import TERMINAL, AnyReport, JobRecord, JobState, SamplerRecord, TargetRecord, TargetState
 
-__all__ = ["cancel", "claim", "create", "fail", "find", "move", "ready_target", "recall", "recover", "succeed"]
+__all__ = [
+    "cancel", "claim", "create", "fail", "find", "move", "put_back", "ready_target", "recall", "recover", "succeed",
+]  # fmt: skip
 
 _CREATE = "CreateTrainingJob"
 _ACTIVE = (JobState.PENDING, JobState.RUNNING, JobState.CANCELLING)
@@ -138,5 +140,10 @@ def _subject(connection: Connection, job: JobRecord) -> tuple[int, tuple[Site, .
 def recover(connection: Connection, now: int) -> None:
     """After a start: no worker of an earlier server lives, so its jobs wait again, or are cancelled."""
     for job in jobs.unfinished(connection, TENANT):
-        move(connection, job, (JobState.PENDING, JobState.RUNNING), JobState.QUEUED, now)
-        move(connection, job, (JobState.CANCELLING,), JobState.CANCELLED, now)
+        put_back(connection, job, now)
+
+
+def put_back(connection: Connection, job: JobRecord, now: int) -> None:
+    """A job whose worker is gone for no fault of the job's waits again, or is cancelled."""
+    move(connection, job, (JobState.PENDING, JobState.RUNNING), JobState.QUEUED, now)
+    move(connection, job, (JobState.CANCELLING,), JobState.CANCELLED, now)

@@ -2,18 +2,22 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from google.rpc import code_pb2
 
 from . import jobs
 from .attempt import Attempt, Stop
 from .core import Core
-from .errors import Failure, Reason
+from .errors import Failure, Reason, Unavailable
 from .store.records import JobRecord, JobState
 
 __all__ = ["Supervisor"]
 
 logger = logging.getLogger(__name__)
+
+# Seconds until a database that failed is asked again.
+_PAUSE = 1.0
 
 
 class Supervisor:
@@ -58,16 +62,24 @@ class Supervisor:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while len(self._attempts) < self._core.config.running_jobs:
-                # Shielded: a claim that was committed must be followed by its attempt, also while draining.
-                claimed = asyncio.create_task(self._core.store.write(jobs.claim, self._core.clock()))
-                try:
-                    job = await asyncio.shield(claimed)
-                except asyncio.CancelledError:
-                    self._begin(await claimed)
-                    raise
-                if not self._begin(job):
-                    break
+            try:
+                await self._fill()
+            except Unavailable as error:
+                logger.warning("no job can be begun: %s", error)
+                asyncio.get_running_loop().call_later(_PAUSE, self.wake)
+
+    async def _fill(self) -> None:
+        """Begin jobs until there is no room or none waits."""
+        while len(self._attempts) < self._core.config.running_jobs:
+            # Shielded: a claim that was committed must be followed by its attempt, also while draining.
+            claimed = asyncio.create_task(self._core.store.write(jobs.claim, self._core.clock()))
+            try:
+                job = await asyncio.shield(claimed)
+            except asyncio.CancelledError:
+                self._begin(await claimed)
+                raise
+            if not self._begin(job):
+                break
 
     def _begin(self, job: JobRecord | None) -> bool:
         if job is None:
@@ -88,11 +100,26 @@ class Supervisor:
             if job.state is JobState.CANCELLING:
                 attempt.stop(Stop.CANCEL)
             await attempt.run()
+        except Unavailable as error:
+            logger.warning("attempt %d of %s: %s", attempt.job.attempt, name, error)
+            await self._settle(jobs.put_back, attempt.job)
         except Exception as error:
             logger.exception("attempt %d of %s", attempt.job.attempt, name)
             failure = Failure(code_pb2.INTERNAL, Reason.INTERNAL, f"the server could not run the job: {error}")
-            await self._core.store.write(jobs.fail, attempt.job, failure, self._core.clock())
-            self._core.bus.publish(name)
+            await self._settle(jobs.fail, attempt.job, failure)
         finally:
             del self._attempts[name]
             self.wake()
+
+    async def _settle(self, change: Callable[..., object], job: JobRecord, *arguments: object) -> None:
+        """Store how an attempt ended, when the database is there again; the next start does it otherwise."""
+        while True:
+            try:
+                await self._core.store.write(change, job, *arguments, self._core.clock())
+                self._core.bus.publish(job.name)
+                return
+            except Unavailable as error:
+                if self._core.stopping:
+                    return
+                logger.warning("attempt %d of %s cannot be settled: %s", job.attempt, job.name, error)
+                await asyncio.sleep(_PAUSE)

@@ -1,4 +1,8 @@
-"""The store: transactions on one database, by one writer thread and several readers, nothing on the event loop."""
+"""The store: transactions on one database, by one writer thread and several readers, nothing on the event loop.
+
+What the database does not do is told as Unavailable: nothing was changed, unless it went away in the middle of a
+commit, when nobody knows. Requests have ids for that, changes of a job its attempt.
+"""
 
 import asyncio
 import threading
@@ -12,7 +16,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
-from .places import DatabaseRefused, Place
+from ..errors import Reason, Unavailable
+from .places import DatabaseInUse, DatabaseRefused, Place
 from .sqlite import Sqlite
 from .versions import upgrade
 
@@ -40,7 +45,8 @@ class Store:
         # A database that cannot be had at the start is a mistake; later it is one that is being restarted.
         self._patience = 0.0
         try:
-            self.upgraded_from = self.write_now(upgrade)
+            with self._connect(self._writes) as connection, connection.begin():
+                self.upgraded_from = upgrade(connection)
         except OperationalError as error:
             self.close()
             raise DatabaseRefused(f"cannot open the database {place.name}: {error.orig}") from None
@@ -62,12 +68,12 @@ class Store:
 
     def read_now(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`read` for callers that may block."""
-        with self._connected(self._reads) as connection, connection.begin():
+        with self._transaction(self._reads) as connection:
             return function(connection, *args, **kwargs)
 
     def write_now(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`write` for callers that may block."""
-        with self._connected(self._writes) as connection, connection.begin():
+        with self._transaction(self._writes) as connection:
             return function(connection, *args, **kwargs)
 
     def close(self) -> None:
@@ -79,18 +85,24 @@ class Store:
             engine.dispose()
 
     @contextmanager
-    def _connected(self, engine: Engine) -> Iterator[Connection]:
+    def _transaction(self, engine: Engine) -> Iterator[Connection]:
+        try:
+            with self._connect(engine) as connection, connection.begin():
+                yield connection
+        except OperationalError as error:
+            raise Unavailable(Reason.DATABASE_UNAVAILABLE, f"the database failed: {error.orig}") from error
+        except DatabaseInUse as error:
+            raise Unavailable(Reason.DATABASE_UNAVAILABLE, str(error)) from error
+
+    def _connect(self, engine: Engine) -> Connection:
         """A connection, also where the database is being restarted: until it is there, nothing was begun."""
         deadline = time.monotonic() + self._patience
         while True:
             try:
-                connection = engine.connect()
-                break
+                return engine.connect()
             except OperationalError:
                 if time.monotonic() >= deadline or self._closing.wait(_PAUSE):
                     raise
-        with connection:
-            yield connection
 
     @staticmethod
     async def _run(executor: ThreadPoolExecutor, call: Callable[[], T]) -> T:

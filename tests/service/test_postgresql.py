@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import OperationalError
 
 from gephyra.protos import sampler_service_pb2
 from gephyra.service.config import TENANT
+from gephyra.service.errors import Reason, Unavailable
 from gephyra.service.store import targets
 from gephyra.service.store.database import Store
 from gephyra.service.store.places import DatabaseInUse, DatabaseRefused
@@ -126,8 +126,9 @@ def test_a_database_that_stays_away_is_an_error_and_no_hindrance_to_the_end(own:
     ending = threading.Timer(1.0, store.close)
     ending.start()
     started = time.monotonic()
-    with pytest.raises(OperationalError):
+    with pytest.raises(Unavailable, match="the database failed") as away:
         store.read_now(targets.find, TENANT, "t-one")
+    assert away.value.reason == Reason.DATABASE_UNAVAILABLE
     assert 1.0 <= time.monotonic() - started < place.patience - 5
     ending.join()
 
@@ -138,7 +139,7 @@ def test_a_server_whose_session_is_lost_writes_nothing_once_another_has_the_data
     first = Store(PostgreSql(url))
     own.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'gephyra'")
     second = Store(PostgreSql(url))
-    with pytest.raises(DatabaseInUse):
+    with pytest.raises(Unavailable, match="in use by another"):
         first.write_now(targets.add, TENANT, TARGET)
     assert second.read_now(targets.find, TENANT, "t-one") is None
     # It may read, and write again when the other has gone.
@@ -156,7 +157,7 @@ def test_a_transaction_whose_session_is_lost_leaves_nothing(own: PostgresServer)
         targets.add(connection, TENANT, TARGET)
         own.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'gephyra'")
 
-    with pytest.raises(OperationalError):
+    with pytest.raises(Unavailable):
         store.write_now(lose)
     assert store.read_now(targets.find, TENANT, "t-one") is None
     store.write_now(targets.add, TENANT, TARGET)
