@@ -441,7 +441,7 @@ Global___WorkerCommand: _TypeAlias = WorkerCommand  # noqa: Y015
 
 @_typing.final
 class WorkerEvent(_message.Message):
-    """Worker to server. Without content it is a sign of life, sent every second during long work."""
+    """Worker to server."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .config import DATABASE_URL, ServerConfig, Timings
+from .config import DATABASE_URL, ServerConfig
 from .lock import FolderLock, FolderLocked
 from .server import CannotListen, Server
 from .store.places import DatabaseInUse, DatabaseRefused
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = ServerConfig(
             data=options.data.resolve(), address=_address(options), database_url=options.database_url,
-            running_jobs=options.running_jobs, draw_workers=options.draw_workers, timings=Timings(lease=options.lease),
+            running_jobs=options.running_jobs, draw_workers=options.draw_workers,
         )  # fmt: skip
         with FolderLock(config.data):
             return asyncio.run(_serve(config, options.exit_with_stdin))
@@ -101,10 +101,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--draw-workers", type=_positive, default=1, metavar="N", help="warm drawing processes (default 1)"
     )
-    parser.add_argument(
-        "--lease", type=_positive, default=Timings().lease, metavar="SECONDS",
-        help="without a sign of life until a training worker is taken for dead (default %(default)g)",
-    )  # fmt: skip
     parser.add_argument("--exit-with-stdin", action="store_true", help="stop when standard input (a pipe) closes")
     return parser
 

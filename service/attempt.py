@@ -15,13 +15,11 @@ from gephyra.protos import worker_pb2
 from gephyra.samplers.denoising.settings import DenoisingSettings
 
 from . import convert, jobs
-from .checkpoints import open_checkpoints
 from .config import TENANT
 from .core import Core
 from .dataset_service import find_dataset
 from .denoising import from_denoising_report, to_denoising, to_table
 from .errors import Failure, Reason, status_failure
-from .lease import Lease
 from .process import WorkerProcess, training_environment
 from .reports import from_report
 from .settings import to_config
@@ -57,8 +55,6 @@ class Attempt:
         self._metrics: AnyMetrics | None = None
         self._metrics_time = 0
         self._stage = ""
-        self._lease = Lease(core, job)
-        self._lost = ""
         self._handlers: Mapping[str, Callable[[_Event], Awaitable[bool]]] = {
             "ready": self._on_ready,
             "metrics": self._on_metrics,
@@ -71,12 +67,12 @@ class Attempt:
 
     async def run(self) -> None:
         """Start the worker, follow it to its end, and leave the job QUEUED or in a terminal state."""
-        checkpoints = await asyncio.to_thread(open_checkpoints, self._folder / "checkpoints", self.job.attempt)
+        checkpoints = self._folder / "checkpoints"
+        await asyncio.to_thread(checkpoints.mkdir, parents=True, exist_ok=True)
         log = self._folder / f"attempt-{self.job.attempt}.log"
         environment = training_environment(self._threads)
         worker = await WorkerProcess.start(self._core.artefacts.folder, log, self._threads, environment)
         self._worker = worker
-        holding = asyncio.create_task(self._hold(worker))
         try:
             await worker.send(await self._command(checkpoints))
             if self._stop is not None:
@@ -84,7 +80,6 @@ class Attempt:
             if not await self._follow(worker):
                 await self._on_death(worker, await worker.close(seconds=1.0))
         finally:
-            holding.cancel()
             if self._stopping is not None:
                 self._stopping.cancel()
             await worker.close(seconds=1.0)
@@ -101,12 +96,6 @@ class Attempt:
         """End the worker now."""
         if self._worker is not None:
             self._worker.kill()
-
-    async def _hold(self, worker: WorkerProcess) -> None:
-        why = await self._lease.keep()
-        logger.warning("worker of %s, attempt %d, is ended: %s", self.job.name, self.job.attempt, why)
-        self._lost = why
-        worker.kill()
 
     def _begin_stopping(self) -> None:
         self._stopping = asyncio.create_task(self._escalate())
@@ -151,7 +140,6 @@ class Attempt:
     async def _follow(self, worker: WorkerProcess) -> bool:
         """True when an event ended the attempt, False when the worker is gone without one."""
         while (event := await worker.receive()) is not None:
-            self._lease.hear()
             handler = self._handlers.get(event.WhichOneof("event") or "")
             if handler is not None and await handler(event):
                 return True
@@ -194,7 +182,8 @@ class Attempt:
 
     async def _on_failed(self, event: _Event) -> bool:
         await self._flush_metrics()
-        await self._fail(status_failure(event.failed))
+        await self._core.store.write(jobs.fail, self.job, status_failure(event.failed), self._core.clock())
+        await self._ended()
         return True
 
     async def _on_stopped(self, event: _Event) -> bool:
@@ -207,7 +196,7 @@ class Attempt:
         if self._stop is not None:
             await self._settle_stop()
             return
-        ended = self._lost or worker.describe(status)
+        ended = worker.describe(status)
         tail = await asyncio.to_thread(worker.log_tail)
         logger.warning("worker of %s, attempt %d: %s", self.job.name, self.job.attempt, ended)
         text = f"the worker died ({ended})" + (f"; its last lines:\n{tail}" if tail else "")
@@ -224,12 +213,8 @@ class Attempt:
             return
         message = f"the worker died {crashes} times, at last {ended}; the job's log has its last lines"
         failure = Failure(code_pb2.UNAVAILABLE, Reason.WORKER_DIED, message)
-        await self._fail(failure, crashes=crashes)
-
-    async def _fail(self, failure: Failure, **changes: int) -> None:
-        # Refused where another attempt has begun, which needs what is on disk.
-        if await self._core.store.write(jobs.fail, self.job, failure, self._core.clock(), **changes):
-            await self._ended()
+        await self._core.store.write(jobs.fail, self.job, failure, self._core.clock(), crashes=crashes)
+        await self._ended()
 
     async def _settle_stop(self) -> None:
         if await self._move((JobState.CANCELLING,), JobState.CANCELLED):

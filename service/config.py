@@ -57,8 +57,6 @@ class Timings:
     """From the request to stop a job to SIGTERM."""
     cancel_terminate: float = 3.0
     """From SIGTERM to SIGKILL of the worker's process group."""
-    lease: float = 300.0
-    """Without a sign of life until a training worker is taken for dead. Compiling may keep it silent for long."""
     drain: float = 20.0
     """For all workers together to reach a checkpoint when the server stops."""
     shutdown_grace: float = 2.0

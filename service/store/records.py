@@ -99,10 +99,6 @@ class JobRecord:
     dataset: str = ""
     """Id of the data set, and its digest; empty where a target is sampled."""
     dataset_digest: str = ""
-    owner: str = ""
-    """The server that runs the attempt; empty while none does."""
-    lease: int | None = None
-    """Until when that holds if nothing more is heard."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,6 @@ class Channel:
         self._connection = connection
         self._commands: queue.SimpleQueue[worker_pb2.WorkerCommand] = queue.SimpleQueue()
         self._stopped: set[int] = set()
-        # A frame is sent whole before another thread begins the next.
-        self._sending = threading.Lock()
 
     def start(self) -> None:
         """Listen on a daemon thread."""
@@ -42,8 +40,7 @@ class Channel:
     def send(self, event: worker_pb2.WorkerEvent) -> None:
         """Send an event; waits while the server does not read."""
         try:
-            with self._sending:
-                self._connection.sendall(write_frame(event.SerializeToString()))
+            self._connection.sendall(write_frame(event.SerializeToString()))
         except ConnectionError:
             os._exit(_EXIT_SERVER_GONE)
 

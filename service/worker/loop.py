@@ -15,18 +15,17 @@ from . import denoising, tasks
 from .cache import Workbench
 from .channel import Channel
 from .failures import to_failed
-from .life import alive
 
 __all__ = ["serve"]
 
 _TASKS: Mapping[str, Callable[[Any, tasks.Call], None]] = {
-    "train": alive(tasks.train),
+    "train": tasks.train,
     "check": tasks.check,
     "evaluate": tasks.evaluate,
     "draw": tasks.draw,
     "estimate": tasks.estimate,
     "examine": tasks.examine,
-    "fit": alive(denoising.fit),
+    "fit": denoising.fit,
     "generate": denoising.generate,
     "log_prob": denoising.log_prob,
     "judge": denoising.judge,
