@@ -107,6 +107,7 @@ class Server:
     async def stop(self) -> None:
         """Drain: say so, begin nothing new, bring workers to a checkpoint, end calls, close the store."""
         self._core.stopping = True
+        self._core.store.hurry()
         await self._health.enter_graceful_shutdown()
         await self._supervisor.drain()
         await self._checks.drain()

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 from google.rpc import code_pb2
 
@@ -76,7 +77,8 @@ class Supervisor:
             try:
                 job = await asyncio.shield(claimed)
             except asyncio.CancelledError:
-                self._begin(await claimed)
+                with suppress(Unavailable):
+                    self._begin(await claimed)
                 raise
             if not self._begin(job):
                 break

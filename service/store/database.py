@@ -41,7 +41,7 @@ class Store:
         self._reads, self._writes = place.reader(_READERS), place.writer()
         self._reader = ThreadPoolExecutor(_READERS, "gephyra-store-read")
         self._writer = ThreadPoolExecutor(1, "gephyra-store-write")
-        self._closing = threading.Event()
+        self._hurry = threading.Event()
         # A database that cannot be had at the start is a mistake; later it is one that is being restarted.
         self._patience = 0.0
         try:
@@ -76,9 +76,13 @@ class Store:
         with self._transaction(self._writes) as connection:
             return function(connection, *args, **kwargs)
 
+    def hurry(self) -> None:
+        """From now on do not wait for a database that is away: this process is about to end."""
+        self._hurry.set()
+
     def close(self) -> None:
         """Finish what was begun and close every connection."""
-        self._closing.set()
+        self.hurry()
         self._writer.shutdown()
         self._reader.shutdown()
         for engine in (self._reads, self._writes):
@@ -101,7 +105,7 @@ class Store:
             try:
                 return engine.connect()
             except OperationalError:
-                if time.monotonic() >= deadline or self._closing.wait(_PAUSE):
+                if time.monotonic() >= deadline or self._hurry.wait(_PAUSE):
                     raise
 
     @staticmethod

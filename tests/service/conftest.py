@@ -90,3 +90,19 @@ def store(place: Place) -> Iterator[Store]:
     store = Store(place)
     yield store
     store.close()
+
+
+@pytest.fixture
+def url(postgres: PostgresServer) -> Iterator[str]:
+    """Of an empty database of PostgreSQL."""
+    url = postgres.make()
+    yield url
+    postgres.drop(url)
+
+
+@pytest.fixture
+def own(postgres: PostgresServer) -> Iterator[PostgresServer]:
+    """A server of PostgreSQL that a test may stop."""
+    server = PostgresServer(postgres.programs)
+    yield server
+    server.close()

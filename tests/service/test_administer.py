@@ -44,11 +44,6 @@ def command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Command:
 
 
 @pytest.fixture
-def url(postgres: PostgresServer) -> str:
-    return postgres.make()
-
-
-@pytest.fixture
 def old(tmp_path: Path) -> Path:
     """The database of a folder of version 1."""
     (tmp_path / "data").mkdir()

@@ -1,104 +1,23 @@
-"""On PostgreSQL: a whole server, one server a database, and what happens when the database goes away."""
+"""PostgreSQL under a store: one store a database, and what happens when the database goes away."""
 
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, text
 
-from gephyra.protos import sampler_service_pb2
 from gephyra.service.config import TENANT
 from gephyra.service.errors import Reason, Unavailable
 from gephyra.service.store import targets
 from gephyra.service.store.database import Store
-from gephyra.service.store.places import DatabaseInUse, DatabaseRefused
+from gephyra.service.store.places import DatabaseRefused
 from gephyra.service.store.postgresql import PostgreSql
 from gephyra.service.store.records import TargetRecord, TargetState
-from tests.support.postgres import PostgresServer, binaries
-from tests.support.server import ServerProcess, gaussian, register, train
+from tests.support.postgres import PostgresServer
 
-REFUSED, LOCKED = 4, 5
 TARGET = TargetRecord("t-one", "uid", TargetState.CHECKING, "d1", 3, "somewhere", 1)
-
-
-def start(data: Path, url: str) -> tuple[int, str]:
-    """A server that must not come up: its exit code, and what it said."""
-    command = [sys.executable, "-m", "gephyra.service", "--data", str(data), "--listen", "127.0.0.1:0"]
-    done = subprocess.run([*command, "--database-url", url], capture_output=True, text=True, check=False, timeout=60)
-    assert done.stdout == ""
-    return done.returncode, done.stderr
-
-
-@pytest.fixture
-def url(postgres: PostgresServer) -> Iterator[str]:
-    url = postgres.make()
-    yield url
-    postgres.drop(url)
-
-
-@pytest.fixture
-def own(postgres: PostgresServer) -> Iterator[PostgresServer]:
-    """A server of PostgreSQL that a test may stop."""
-    programs = binaries()
-    assert programs is not None
-    server = PostgresServer(programs)
-    yield server
-    server.close()
-
-
-def test_a_server_on_postgresql_trains_draws_and_comes_back(
-    serve: Callable[..., ServerProcess], tmp_path: Path, url: str
-) -> None:
-    server = serve(tmp_path / "data", "--database-url", url)
-    target = register(server.stubs, gaussian(), "normal-there")
-    sampler = train(server.stubs, target.name)
-    with pytest.raises(DatabaseInUse):
-        Store(PostgreSql(url))
-    assert start(tmp_path / "other", url)[0] == LOCKED
-    assert server.stop() == 0
-    assert not (tmp_path / "data/gephyra.sqlite3").exists()
-    assert start(tmp_path / "data", "")[0] == REFUSED
-    server.start()
-    request = sampler_service_pb2.DrawSamplesRequest(sampler=sampler.name, count=4, seed=1)
-    assert sum(message.chunk.count for message in server.stubs.sampling.DrawSamples(request)) == 4
-
-
-def test_a_killed_server_leaves_its_database_free(
-    serve: Callable[..., ServerProcess], tmp_path: Path, url: str
-) -> None:
-    server = serve(tmp_path / "data", "--database-url", url)
-    target = register(server.stubs, gaussian(), "normal-kept")
-    server.stop(signal.SIGKILL)
-    server.start()
-    assert register(server.stubs, gaussian(), "normal-kept").digest == target.digest
-
-
-def test_workers_do_not_get_the_url(
-    serve: Callable[..., ServerProcess], tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GEPHYRA_DATABASE_URL", url)
-    server = serve(tmp_path / "data")
-    register(server.stubs, gaussian(), "normal-secret")
-    assert not (tmp_path / "data/gephyra.sqlite3").exists()
-    (worker, *_) = server.workers()
-    assert "GEPHYRA_DATABASE_URL" in Path(f"/proc/{server.pid}/environ").read_text()
-    assert "GEPHYRA_DATABASE_URL" not in worker.environ()
-
-
-def test_a_database_that_is_not_there_is_refused_at_once(tmp_path: Path) -> None:
-    url = "postgresql+psycopg://someone:secret@127.0.0.1:1/x"
-    started = time.monotonic()
-    code, said = start(tmp_path / "data", url)
-    assert code == REFUSED
-    assert "cannot open the database postgresql+psycopg://someone:***@127.0.0.1:1/x" in said
-    assert "secret" not in said
-    assert time.monotonic() - started < 15
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])

@@ -34,6 +34,7 @@ class MoodyStore(Store):
     async def write(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if self.moods.get(function, 0) > 0:
             self.moods[function] -= 1
+            await asyncio.sleep(0.02)
             raise AWAY
         return await super().write(function, *args, **kwargs)
 
@@ -125,3 +126,13 @@ async def test_a_server_that_stops_does_not_wait_for_the_database(core: Core, mo
     core.store.moods = {}  # type: ignore[attr-defined]
     await core.store.write(jobs.recover, 5)
     assert (await core.store.read(jobs.find, "job")).state is JobState.QUEUED
+
+
+async def test_a_scheduler_that_is_refused_ends_when_it_is_told(core: Core) -> None:
+    """The refusal of its last claim is not taken for the end of its being told."""
+    core.store.moods = {jobs.claim: 10**9}  # type: ignore[attr-defined]
+    supervised = Supervisor(core)
+    await supervised.start()
+    await asyncio.sleep(0.01)
+    async with asyncio.timeout(5):
+        await supervised.drain()

@@ -1,3 +1,4 @@
+-- What the code of commit 092d48d, whose schema version 3 was never released, left in gephyra.sqlite3.
 BEGIN TRANSACTION;
 CREATE TABLE blobs (
 	tenant VARCHAR NOT NULL, 

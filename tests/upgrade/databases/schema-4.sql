@@ -1,3 +1,4 @@
+-- What the code of commit c4b9709, whose schema version 4 was never released, left in gephyra.sqlite3.
 BEGIN TRANSACTION;
 CREATE TABLE blobs (
 	tenant VARCHAR NOT NULL, 
