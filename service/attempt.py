@@ -17,6 +17,7 @@ from gephyra.samplers.denoising.settings import DenoisingSettings
 from . import convert, jobs
 from .config import TENANT
 from .core import Core
+from .crash import Place, crash_point
 from .dataset_service import find_dataset
 from .denoising import from_denoising_report, to_denoising, to_table
 from .errors import Failure, Reason, status_failure
@@ -73,6 +74,7 @@ class Attempt:
         environment = training_environment(self._threads)
         worker = await WorkerProcess.start(self._core.artefacts.folder, log, self._threads, environment)
         self._worker = worker
+        crash_point(Place.WORKER_STARTED)
         try:
             await worker.send(await self._command(checkpoints))
             if self._stop is not None:
@@ -161,6 +163,7 @@ class Attempt:
 
     async def _on_checkpoint(self, event: _Event) -> bool:
         await self._record(convert.checkpoint_event(event.checkpoint.step, self.job.attempt, self._core.clock()))
+        crash_point(Place.CHECKPOINT_STORED)
         return False
 
     async def _on_log(self, event: _Event) -> bool:
@@ -170,6 +173,7 @@ class Attempt:
     async def _on_trained(self, event: _Event) -> bool:
         await self._flush_metrics()
         digest = await asyncio.to_thread(self._core.artefacts.put_file, self._sampler_path())
+        crash_point(Place.SAMPLER_CONTENT)
         sampler, trained = f"sampler-{secrets.token_hex(6)}", event.trained
         of_data = trained.HasField("denoising_report")
         report = from_denoising_report(trained.denoising_report) if of_data else from_report(trained.report)
@@ -235,10 +239,12 @@ class Attempt:
 
     async def _record(self, event: bytes, metrics: AnyMetrics | None = None) -> None:
         await self._core.store.write(job_store.record, TENANT, self.job.name, self.job.attempt, event, metrics)
+        crash_point(Place.EVENT_STORED)
         self._publish()
 
     async def _ended(self) -> None:
         """A terminal state was reached: tell watchers, drop what only a further attempt would need."""
+        crash_point(Place.JOB_ENDED)
         self._publish()
         await asyncio.to_thread(_clean, self._folder)
 

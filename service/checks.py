@@ -10,6 +10,7 @@ from gephyra.protos import worker_pb2
 from .config import TENANT
 from .convert import from_site
 from .core import Core
+from .crash import Place, crash_point
 from .definitions import draw_bytes
 from .errors import DeadlineExceeded, Failure, Reason, ServiceError, Unavailable, status_failure
 from .store import targets
@@ -64,6 +65,7 @@ class Checks:
                 sites = tuple(from_site(site, "sites") for site in outcome.sites)
                 log_z = outcome.log_z if outcome.HasField("log_z") else None
                 await self._core.store.write(targets.set_ready, TENANT, target.uid, outcome.dim, log_z, sites)
+            crash_point(Place.CHECK_STORED)
         except ServiceError as error:
             logger.warning("check of %s: %s", target.name, error)
         except Exception as error:

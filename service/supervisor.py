@@ -8,6 +8,7 @@ from google.rpc import code_pb2
 from . import jobs
 from .attempt import Attempt, Stop
 from .core import Core
+from .crash import Place, crash_point
 from .errors import Failure, Reason
 from .store.records import JobRecord, JobState
 
@@ -29,6 +30,7 @@ class Supervisor:
     async def start(self) -> None:
         """Put back what an earlier server left running, and begin."""
         await self._core.store.write(jobs.recover, self._core.clock())
+        crash_point(Place.RECOVERED)
         self._scheduler = asyncio.create_task(self._schedule())
         self.wake()
 
@@ -72,6 +74,7 @@ class Supervisor:
     def _begin(self, job: JobRecord | None) -> bool:
         if job is None:
             return False
+        crash_point(Place.JOB_CLAIMED)
         attempt = Attempt(self._core, job, self._core.config.threads)
         self._attempts[job.name] = attempt
         self._core.bus.publish(job.name)
