@@ -6,15 +6,22 @@ import logging
 from google.rpc import code_pb2
 
 from . import jobs
-from .attempt import Attempt, Stop
+from .attempt import Attempt, Stop, Superseded
+from .config import TENANT
 from .core import Core
 from .crash import Place, crash_point
 from .errors import Failure, Reason
+from .full import MESSAGE, is_full
+from .store import jobs as job_store
 from .store.records import JobRecord, JobState
+from .workspace import clean, sweep
 
 __all__ = ["Supervisor"]
 
 logger = logging.getLogger(__name__)
+
+# Before the store is tried again where it could not be written.
+_PAUSE_SECONDS = 1.0
 
 
 class Supervisor:
@@ -31,6 +38,8 @@ class Supervisor:
         """Put back what an earlier server left running, and begin."""
         await self._core.store.write(jobs.recover, self._core.clock())
         crash_point(Place.RECOVERED)
+        unfinished = {job.name for job in await self._core.store.read(job_store.unfinished, TENANT)}
+        await asyncio.to_thread(sweep, self._core.jobs_folder, unfinished)
         self._scheduler = asyncio.create_task(self._schedule())
         self.wake()
 
@@ -60,16 +69,26 @@ class Supervisor:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while len(self._attempts) < self._core.config.running_jobs:
-                # Shielded: a claim that was committed must be followed by its attempt, also while draining.
-                claimed = asyncio.create_task(self._core.store.write(jobs.claim, self._core.clock()))
-                try:
-                    job = await asyncio.shield(claimed)
-                except asyncio.CancelledError:
-                    self._begin(await claimed)
-                    raise
-                if not self._begin(job):
-                    break
+            try:
+                await self._fill()
+            except Exception:
+                # Without this task no job would ever run again.
+                logger.exception("no job can be begun; trying again")
+                await asyncio.sleep(_PAUSE_SECONDS)
+                self.wake()
+
+    async def _fill(self) -> None:
+        """Begin jobs while there are some, and room."""
+        while len(self._attempts) < self._core.config.running_jobs:
+            # Shielded: a claim that was committed must be followed by its attempt, also while draining.
+            claimed = asyncio.create_task(self._core.store.write(jobs.claim, self._core.clock()))
+            try:
+                job = await asyncio.shield(claimed)
+            except asyncio.CancelledError:
+                self._begin(await claimed)
+                raise
+            if not self._begin(job):
+                break
 
     def _begin(self, job: JobRecord | None) -> bool:
         if job is None:
@@ -91,11 +110,28 @@ class Supervisor:
             if job.state is JobState.CANCELLING:
                 attempt.stop(Stop.CANCEL)
             await attempt.run()
+        except Superseded:
+            logger.warning("attempt %d of %s is not the current one any more", attempt.job.attempt, name)
         except Exception as error:
             logger.exception("attempt %d of %s", attempt.job.attempt, name)
-            failure = Failure(code_pb2.INTERNAL, Reason.INTERNAL, f"the server could not run the job: {error}")
-            await self._core.store.write(jobs.fail, attempt.job, failure, self._core.clock())
-            self._core.bus.publish(name)
+            await self._give_up(attempt.job, error)
         finally:
             del self._attempts[name]
             self.wake()
+
+    async def _give_up(self, job: JobRecord, error: Exception) -> None:
+        """The job failed. It must not stay RUNNING without a worker, so this is tried until it can be stored."""
+        failure = Failure(code_pb2.INTERNAL, Reason.INTERNAL, f"the server could not run the job: {error}")
+        if is_full(error):
+            failure = Failure(code_pb2.RESOURCE_EXHAUSTED, Reason.STORAGE_FULL, MESSAGE)
+        while not self._core.stopping:
+            try:
+                failed = await self._core.store.write(jobs.fail, job, failure, self._core.clock())
+            except Exception:
+                logger.exception("the failure of %s cannot be stored; trying again", job.name)
+                await asyncio.sleep(_PAUSE_SECONDS)
+                continue
+            if failed:
+                self._core.bus.publish(job.name)
+                await asyncio.to_thread(clean, self._core.job_folder(job.name))
+            return

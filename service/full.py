@@ -1,0 +1,21 @@
+"""Tells a full disk from other faults, so that it is told as what it is: an operator can free space, and go on."""
+
+import errno
+import sqlite3
+
+from sqlalchemy.exc import DBAPIError
+
+__all__ = ["MESSAGE", "is_full"]
+
+MESSAGE = "the server's disk is full, or its files may not grow; free space in its data folder, then try again"
+
+_SYSTEM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+# SQLite has a code of its own for ENOSPC only.
+_SQLITE = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE})
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether this error, or the one behind it, says that there is no more room on the disk."""
+    if isinstance(error, DBAPIError):
+        return getattr(error.orig, "sqlite_errorcode", None) in _SQLITE
+    return isinstance(error, OSError) and error.errno in _SYSTEM
