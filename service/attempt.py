@@ -194,8 +194,7 @@ class Attempt:
 
     async def _on_failed(self, event: _Event) -> bool:
         await self._flush_metrics()
-        await self._core.store.write(jobs.fail, self.job, status_failure(event.failed), self._core.clock())
-        await self._ended()
+        await self._fail(status_failure(event.failed))
         return True
 
     async def _on_stopped(self, event: _Event) -> bool:
@@ -227,7 +226,12 @@ class Attempt:
             return
         message = f"the worker died {crashes} times, at last {ended}; the job's log has its last lines"
         failure = Failure(code_pb2.UNAVAILABLE, Reason.WORKER_DIED, message)
-        await self._core.store.write(jobs.fail, self.job, failure, self._core.clock(), crashes=crashes)
+        await self._fail(failure, crashes=crashes)
+
+    async def _fail(self, failure: Failure, **changes: int) -> None:
+        # What would be cleaned may be another attempt's by now.
+        if not await self._core.store.write(jobs.fail, self.job, failure, self._core.clock(), **changes):
+            raise Superseded
         await self._ended()
 
     async def _settle_stop(self) -> None:

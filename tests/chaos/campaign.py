@@ -25,6 +25,7 @@ __all__ = ["Outcome", "campaign"]
 
 _TRAP_SECONDS = 4.0
 _END_SECONDS = 60.0
+_DRAIN_SECONDS = 30.0
 
 
 class Outcome:
@@ -67,10 +68,12 @@ async def _kill(host: Host, rng: random.Random, kills: int, outcome: Outcome, wo
     while len(outcome.kills) < kills and not working.done():
         # Long pauses let jobs end; short ones catch the server at its start.
         await asyncio.sleep(rng.choice((rng.uniform(0, 1), rng.uniform(0, 3), rng.uniform(3, 6))))
-        kind = rng.choice(("server", "worker", "place", "place"))
+        kind = rng.choice(("server", "worker", "place", "place", "place", "drain"))
         if kind == "place":
             places = places or rng.sample(list(Place), len(Place))
             await _spring(host, places.pop(), outcome)
+        elif kind == "drain":
+            await _drain(host, outcome)
         elif kind == "worker":
             _kill_worker(host, rng, outcome)
         else:
@@ -106,6 +109,12 @@ def _kill_worker(host: Host, rng: random.Random, outcome: Outcome) -> None:
         except psutil.NoSuchProcess:
             return
         outcome.kills.append("worker")
+
+
+async def _drain(host: Host, outcome: Outcome) -> None:
+    if (status := await asyncio.to_thread(host.stop, _DRAIN_SECONDS)) != 0:
+        outcome.ledger.fault(f"a drain ended with exit status {status}")
+    outcome.kills.append("drain")
 
 
 async def _revive(host: Host, rng: random.Random, outcome: Outcome) -> None:
