@@ -22,9 +22,9 @@ class Host:
 
     def __init__(
         self, folder: Path, module: str = "gephyra.service", environment: Mapping[str, str] | None = None,
-        arguments: tuple[str, ...] = (),
+        arguments: tuple[str, ...] = (), data: Path | None = None,
     ) -> None:  # fmt: skip
-        self.data, self.log = folder / "data", folder / "log"
+        self.data, self.log = data or folder / "data", folder / "log"
         self._crash = folder / "crash"
         (self._crash / "passed").mkdir(parents=True)
         with socket.socket() as free:
