@@ -1,7 +1,7 @@
 """`python -m gephyra.service`: runs one server until it is told to stop.
 
 Exit codes: 0 after a drain, 2 bad arguments, 4 refused (an address that is not loopback, a database of another
-version, an address that is taken), 5 the data folder belongs to another server.
+version, an address that is taken, a full disk), 5 the data folder belongs to another server.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .config import ServerConfig
+from .full import MESSAGE, is_full
 from .lock import FolderLock, FolderLocked
 from .server import CannotListen, Server
 from .store.database import SchemaMismatch
@@ -51,6 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _EXIT_LOCKED
     except (_Refused, CannotListen, SchemaMismatch) as error:
         print(f"gephyra: {error}", file=sys.stderr)
+        return _EXIT_REFUSED
+    except Exception as error:
+        if not is_full(error):
+            raise
+        print(f"gephyra: {MESSAGE} ({error})", file=sys.stderr)
         return _EXIT_REFUSED
 
 

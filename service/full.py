@@ -11,7 +11,7 @@ MESSAGE = "the server's disk is full, or its files may not grow; free space in i
 
 _SYSTEM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 # SQLite has a code of its own for ENOSPC only.
-_SQLITE = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE})
+_SQLITE = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE})
 
 
 def is_full(error: BaseException) -> bool:

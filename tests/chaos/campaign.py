@@ -147,6 +147,7 @@ async def _settle(load: Load, working: "asyncio.Task[None]") -> None:
         load.ledger.fault("the load did not come to its end")
         working.cancel()
         await asyncio.wait([working])
+    # A slot is free.
     job = await load.client.train(f"targets/{BASE}", iterations=5, batch_size=16, steps=4, width=8, seed=0)
     load.ledger.seeds[0] = job.name
     await job.result(progress=False, timeout=_END_SECONDS)
@@ -157,7 +158,9 @@ async def _judge(load: Load) -> None:
     for name in [*ledger.jobs, *ledger.samplers, *ledger.datasets, *ledger.targets]:
         await load.read(name)
     jobs = await client.jobs()
-    ledger.listed("jobs", [(job.message.config.seed, job.name) for job in jobs], dict(ledger.seeds))
+    ledger.listed(
+        "jobs", [(job.message.config.seed or job.message.denoising.seed, job.name) for job in jobs], dict(ledger.seeds)
+    )
     datasets = [(dataset.message.display_name, dataset.name) for dataset in await client.datasets()]
     ledger.listed("data sets", datasets, dict(ledger.labels))
     gone = ledger.deleted & {thing.name for thing in [*await client.samplers(), *await client.targets()]}

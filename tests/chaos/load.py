@@ -3,9 +3,11 @@
 import asyncio
 import hashlib
 import random
+import tempfile
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,7 +19,7 @@ from gephyra.clients.channel import Stubs
 from gephyra.clients.content import BytesContent
 from gephyra.clients.errors import FailedPrecondition, GephyraError, Internal, NotFound
 from gephyra.clients.events import Event
-from gephyra.clients.upload import upload_blob
+from gephyra.clients.upload import sampler_requests, upload_blob
 from gephyra.protos import dataset_service_pb2, sampler_service_pb2, target_service_pb2, tensor_pb2
 from gephyra.protos import training_service_pb2 as pb
 from tests.chaos.ledger import Ledger
@@ -37,12 +39,15 @@ class Load:
         self._seed, self._count = seed, 0
 
     async def prepare(self) -> None:
-        """The target that jobs are about."""
+        """The target and the data set that jobs are about."""
         await self.client.register(_Definition(2), BASE)
+        rows = np.random.Generator(np.random.Philox(0)).standard_normal((60, 2))
+        dataset = await self.client.upload(rows, BASE, progress=False)
+        self.ledger.labels[dataset.message.display_name] = dataset.name
 
     async def run(self) -> None:
         """All actors, to their end."""
-        actors = [self._train, self._train, self._train, self._upload, self._register, self._read]
+        actors = [self._train] * 5 + [self._upload, self._register, self._read]
         async with asyncio.TaskGroup() as group:
             for number, actor in enumerate(actors):
                 group.create_task(self._repeat(actor, random.Random(f"{self._seed}/{number}")))
@@ -73,11 +78,7 @@ class Load:
 
     async def _train(self, rng: random.Random) -> None:
         ledger, seed = self.ledger, self._number()
-        config = pb.TrainingConfig(
-            iterations=rng.choice((10, 60, 400)), batch_size=16, steps=4, width=8, seed=seed,
-            precondition=pb.PRECONDITION_NONE,
-        )  # fmt: skip
-        request = pb.CreateTrainingJobRequest(target=f"targets/{BASE}", config=config, request_id=str(uuid.uuid4()))
+        request = _job_request(rng, seed)
         ledger.seeds[seed] = ""
         message = await self._twice(rng, lambda stubs: stubs.training.CreateTrainingJob, request)
         ledger.seeds[seed] = message.name
@@ -110,7 +111,7 @@ class Load:
                 await asyncio.sleep(_PAUSE)
 
     async def _cancel(self, rng: random.Random, name: str) -> None:
-        request = pb.CancelTrainingJobRequest(name=name, request_id=str(uuid.uuid4()))
+        request = pb.CancelTrainingJobRequest(name=name, request_id=_request_id(rng))
         await self._twice(rng, lambda stubs: stubs.training.CancelTrainingJob, request)
         self.ledger.cancelled.add(name)
         self.ledger.acknowledged += 1
@@ -131,8 +132,30 @@ class Load:
         sampler = await self.insist(job.outcome)
         for _ in range(2):
             await self.draw(sampler, rng.choice((1, 2)), rng.choice((0, 100)))
+        if not sampler.dataset and rng.random() < 0.4:
+            await self._copy(rng, sampler)
         if rng.random() < 0.4:
             await self._delete(sampler.name, sampler.delete)
+
+    async def _copy(self, rng: random.Random, sampler: AsyncSamplerHandle) -> None:
+        """Export a sampler and import it; the copy gives the same draws."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = await self.insist(lambda: sampler.save(Path(folder) / "sampler"))
+            connection, request_id = self.client._connection, _request_id(rng)
+
+            async def send() -> sampler_service_pb2.Sampler:
+                requests = sampler_requests(Path(path), "", request_id)
+                return await connection.upload(lambda stubs: stubs.samplers.ImportSampler, requests, 60.0)
+
+            message = await self.insist(send)
+            if (again := await self.insist(send)).name != message.name:
+                self.ledger.fault(f"a repeated import made {again.name} beside {message.name}")
+        copy = AsyncSamplerHandle(connection, message)
+        self.ledger.made(self.ledger.samplers, copy.name, message.uid)
+        await self.draw(copy, 1, 0)
+        if self.ledger.draws[copy.name, 1] != self.ledger.draws.get((sampler.name, 1), self.ledger.draws[copy.name, 1]):
+            self.ledger.fault(f"{copy.name} draws otherwise than {sampler.name}, of which it is a copy")
+        await self._delete(copy.name, copy.delete)
 
     async def draw(self, sampler: AsyncSamplerHandle, seed: int, chunk: int) -> None:
         """Draw; the same draws must come every time."""
@@ -147,7 +170,7 @@ class Load:
         blob = tensor_pb2.BlobArray(
             blob=f"blobs/{hashlib.sha256(content).hexdigest()}", dtype=tensor_pb2.DTYPE_FLOAT64, shape=values.shape
         )
-        request = dataset_service_pb2.CreateDatasetRequest(array=blob, display_name=label, request_id=str(uuid.uuid4()))
+        request = dataset_service_pb2.CreateDatasetRequest(array=blob, display_name=label, request_id=_request_id(rng))
         self.ledger.labels[label] = ""
         await self.insist(lambda: upload_blob(self.client._connection, BytesContent(content), resume=True))
         self.ledger.acknowledged += 1
@@ -162,7 +185,7 @@ class Load:
         request = target_service_pb2.CreateTargetRequest(
             target_id=f"target-{self._number()}",
             definition=gaussian(rng.randrange(2, 50)),
-            request_id=str(uuid.uuid4()),
+            request_id=_request_id(rng),
         )
         message = await self._twice(rng, lambda stubs: stubs.targets.CreateTarget, request)
         self.ledger.made(self.ledger.targets, message.name, message.uid)
@@ -222,6 +245,22 @@ class Load:
 def broken(error: GephyraError) -> bool:
     """Whether nobody answered, or somebody died: the transport gives no reason, or the error says to try again."""
     return error.retryable or (isinstance(error, Internal) and not error.reason) or error.reason == "WORKER_DIED"
+
+
+def _request_id(rng: random.Random) -> str:
+    return str(uuid.UUID(int=rng.getrandbits(128)))
+
+
+def _job_request(rng: random.Random, seed: int) -> pb.CreateTrainingJobRequest:
+    """A small job about the target or the data set; its seed tells it from all others."""
+    iterations, request_id = rng.choice((10, 60, 400)), _request_id(rng)
+    if rng.random() < 0.3:
+        denoising = pb.DenoisingConfig(iterations=iterations, batch_size=16, width=8, blocks=1, seed=seed)
+        return pb.CreateTrainingJobRequest(dataset=f"datasets/{BASE}", denoising=denoising, request_id=request_id)
+    config = pb.TrainingConfig(
+        iterations=iterations, batch_size=16, steps=4, width=8, seed=seed, precondition=pb.PRECONDITION_NONE
+    )
+    return pb.CreateTrainingJobRequest(target=f"targets/{BASE}", config=config, request_id=request_id)
 
 
 class _Definition:

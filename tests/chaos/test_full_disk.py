@@ -141,9 +141,19 @@ def test_a_full_disk_is_told_and_forgotten(host: Host, disk: Disk) -> None:
     with sqlite3.connect(disk.data / "gephyra.sqlite3") as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     connection.close()
+    _start_without_room(host, disk)
     host.start()
     with grpc.insecure_channel(host.address) as channel:
         _check_kept(Stubs.on(channel), before, made)
+
+
+def _start_without_room(host: Host, disk: Disk) -> None:
+    if isinstance(disk, SmallDisk):
+        disk.fill(host)
+        host.launch()
+        assert host.wait() == 4, host.log.read_text()[-3000:]
+        assert "disk is full" in host.log.read_text().splitlines()[-1]
+        disk.free(host)
 
 
 def _create_what_fits(stubs: Stubs) -> list[str]:
