@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if not is_full(error):
             raise
-        print(f"gephyra: {MESSAGE} ({error})", file=sys.stderr)
+        print(f"gephyra: {MESSAGE}", file=sys.stderr)
         return _EXIT_REFUSED
 
 
