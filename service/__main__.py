@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .config import ServerConfig
+from .config import ServerConfig, Timings
 from .full import MESSAGE, is_full
 from .lock import FolderLock, FolderLocked
 from .server import CannotListen, Server
@@ -36,14 +36,14 @@ class _Refused(Exception):
     """The server will not run this way; the message is for the operator."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a server; returns the exit code."""
+def main(arguments: Sequence[str] | None = None, timings: Timings | None = None) -> int:
+    """Run a server; returns the exit code. Time limits are the default ones unless given."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO, stream=sys.stderr)
     options = _parser().parse_args(arguments)
     try:
         config = ServerConfig(
             data=options.data.resolve(), address=_address(options),
-            running_jobs=options.running_jobs, draw_workers=options.draw_workers,
+            running_jobs=options.running_jobs, draw_workers=options.draw_workers, timings=timings or Timings(),
         )  # fmt: skip
         with FolderLock(config.data):
             return asyncio.run(_serve(config, options.exit_with_stdin))

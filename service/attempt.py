@@ -59,7 +59,8 @@ class Attempt:
         self._ready = False
         self._silent = False
         self._metrics: AnyMetrics | None = None
-        self._metrics_time = 0
+        # By the loop's clock: that of the wall may be set back.
+        self._metrics_due = 0.0
         self._stage = ""
         self._handlers: Mapping[str, Callable[[_Event], Awaitable[bool]]] = {
             "ready": self._on_ready,
@@ -164,8 +165,7 @@ class Attempt:
 
     async def _on_metrics(self, event: _Event) -> bool:
         self._metrics = convert.from_metrics(event.metrics)
-        due = self._metrics_time + self._core.config.timings.metrics * 1e6
-        if self._core.clock() >= due or self._metrics.stage != self._stage:
+        if asyncio.get_running_loop().time() >= self._metrics_due or self._metrics.stage != self._stage:
             await self._flush_metrics()
         return False
 
@@ -248,8 +248,9 @@ class Attempt:
     async def _flush_metrics(self) -> None:
         metrics, self._metrics = self._metrics, None
         if metrics is not None:
-            self._stage, self._metrics_time = metrics.stage, self._core.clock()
-            await self._record(convert.metrics_event(metrics, self.job.attempt, self._metrics_time), metrics)
+            self._stage = metrics.stage
+            self._metrics_due = asyncio.get_running_loop().time() + self._core.config.timings.metrics
+            await self._record(convert.metrics_event(metrics, self.job.attempt, self._core.clock()), metrics)
 
     async def _record(self, event: bytes, metrics: AnyMetrics | None = None) -> None:
         if not await self._core.store.write(job_store.record, TENANT, self.job.name, self.job.attempt, event, metrics):

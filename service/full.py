@@ -3,8 +3,6 @@
 import errno
 import sqlite3
 
-from sqlalchemy.exc import DBAPIError
-
 __all__ = ["MESSAGE", "is_full"]
 
 MESSAGE = "the server's disk is full, or its files may not grow; free space in its data folder, then try again"
@@ -16,6 +14,8 @@ _SQLITE = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQ
 
 def is_full(error: BaseException) -> bool:
     """Whether this error, or the one behind it, says that there is no more room on the disk."""
-    if isinstance(error, DBAPIError):
-        return getattr(error.orig, "sqlite_errorcode", None) in _SQLITE
-    return isinstance(error, OSError) and error.errno in _SYSTEM
+    # SQLAlchemy, which a worker does not load, has the driver's error inside its own.
+    cause = getattr(error, "orig", None) or error
+    if isinstance(cause, sqlite3.Error):
+        return getattr(cause, "sqlite_errorcode", None) in _SQLITE
+    return isinstance(cause, OSError) and cause.errno in _SYSTEM

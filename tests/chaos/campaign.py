@@ -162,7 +162,7 @@ async def _judge(load: Load) -> None:
         "jobs", [(job.message.config.seed or job.message.denoising.seed, job.name) for job in jobs], dict(ledger.seeds)
     )
     datasets = [(dataset.message.display_name, dataset.name) for dataset in await client.datasets()]
-    ledger.listed("data sets", datasets, dict(ledger.labels))
+    ledger.listed("data sets", datasets, ledger.labels)
     gone = ledger.deleted & {thing.name for thing in [*await client.samplers(), *await client.targets()]}
     for name in gone | (ledger.deleted & {name for _, name in datasets}):
         ledger.fault(f"{name} was deleted and is back")

@@ -1,11 +1,15 @@
 """What the server acknowledged, and the judgement of what it has afterwards."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from gephyra.clients.errors import GephyraError, NotFound
 from gephyra.clients.events import Event
 from gephyra.protos import training_service_pb2 as pb
+
+K = TypeVar("K")
 
 _Q, _P, _R = pb.JOB_STATE_QUEUED, pb.JOB_STATE_PENDING, pb.JOB_STATE_RUNNING
 _C, _FAILED, _DONE = pb.JOB_STATE_CANCELLING, pb.JOB_STATE_FAILED, pb.JOB_STATE_SUCCEEDED
@@ -62,7 +66,7 @@ class Ledger:
         elif name not in self.deleted | self.doubtful:
             self.fault(f"{name} was acknowledged and is lost")
 
-    def listed(self, kind: str, keys: list[tuple[object, str]], known: dict[object, str]) -> None:
+    def listed(self, kind: str, keys: Sequence[tuple[K, str]], known: Mapping[K, str]) -> None:
         """Compare a list of (key, name) with acknowledgements by key: one resource a request, the one told."""
         count = Counter(key for key, _ in keys)
         for key, name in keys:

@@ -2,20 +2,19 @@
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import psutil
 import pytest
-from google.protobuf.message import Message
-from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_status import rpc_status
 
 from gephyra.protos import blob_service_pb2, dataset_service_pb2, sampler_service_pb2, target_service_pb2
 from gephyra.protos import training_service_pb2 as pb
 from tests.chaos.host import Host
+from tests.support.refusal import refused
 from tests.support.server import Stubs, create_job, gaussian, get_job, register, wait_for
 
 LONG = pb.TrainingConfig(seconds=600.0, batch_size=16, steps=4, width=8, precondition=pb.PRECONDITION_NONE)
@@ -42,42 +41,32 @@ def _busy(host: Host, stubs: Stubs) -> tuple[str, psutil.Process]:
     return job, worker
 
 
-def _refusal(call: grpc.UnaryUnaryMultiCallable, request: Message) -> list[Message]:
-    """Details of the refusal of a call, which must be UNAVAILABLE."""
-    with pytest.raises(grpc.RpcError) as caught:
-        call(request)
-    assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
-    status = rpc_status.from_call(caught.value)
-    assert status is not None
-    found: list[Message] = []
-    for detail in status.details:
-        for message in (error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()):
-            if detail.Unpack(message):
-                found.append(message)
-    return found
+def _health(channel: grpc.Channel) -> Any:
+    """The published types know nothing of Watch."""
+    return health_pb2_grpc.HealthStub(channel)
 
 
 def test_a_draining_server_says_so_refuses_and_ends_in_time(host: Host) -> None:
     with grpc.insecure_channel(host.address) as channel:
-        stubs, health = Stubs.on(channel), health_pb2_grpc.HealthStub(channel)
+        stubs, health = Stubs.on(channel), _health(channel)
         job, _ = _busy(host, stubs)
         seen = health.Watch(health_pb2.HealthCheckRequest())
         assert next(seen).status == health_pb2.HealthCheckResponse.SERVING
         started = time.monotonic()
         psutil.Process(host.pid).terminate()
         assert next(seen).status == health_pb2.HealthCheckResponse.NOT_SERVING
-        for call, request in (
-            (stubs.training.CreateTrainingJob, pb.CreateTrainingJobRequest(target="targets/some-target", config=LONG)),
-            (stubs.target.CreateTarget, target_service_pb2.CreateTargetRequest(definition=gaussian(3))),
-            (stubs.dataset.CreateDataset, dataset_service_pb2.CreateDatasetRequest()),
-        ):
-            info, retry = _refusal(call, request)
-            assert (info.reason, retry.retry_delay.seconds) == ("SERVER_STOPPING", 5)
-        for stream, message in (
-            (stubs.blob.UploadBlob, blob_service_pb2.UploadBlobRequest()),
-            (stubs.sampler.ImportSampler, sampler_service_pb2.ImportSamplerRequest()),
-        ):
-            assert len(_refusal(lambda each, stream=stream: stream(iter([each])), message)) == 2
+        upload, bring = blob_service_pb2.UploadBlobRequest(), sampler_service_pb2.ImportSamplerRequest()
+        calls: list[Callable[[], Any]] = [
+            lambda: create_job(stubs, "targets/some-target", LONG),
+            lambda: stubs.target.CreateTarget(target_service_pb2.CreateTargetRequest(definition=gaussian(3))),
+            lambda: stubs.dataset.CreateDataset(dataset_service_pb2.CreateDatasetRequest()),
+            lambda: stubs.blob.UploadBlob(iter([upload])),
+            lambda: stubs.sampler.ImportSampler(iter([bring])),
+        ]
+        for call in calls:
+            refusal = refused(call)
+            assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "SERVER_STOPPING")
+            assert refusal.retry_seconds == 5
         # What only reads, or ends work, is still served.
         assert get_job(stubs, job).name == job
         assert host.wait(30) == 0

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -60,12 +61,19 @@ def _training(host: Host, stubs: Stubs, job: str, attempt: int) -> psutil.Proces
     return next(worker for worker in host.workers() if os.path.samefile(f"/proc/{worker.pid}/fd/2", log))
 
 
+@pytest.mark.chaos
 def test_a_worker_without_a_sign_of_life_is_replaced(host: Host) -> None:
     with grpc.insecure_channel(host.address) as channel:
         stubs = Stubs.on(channel)
         register(stubs, gaussian(2), "some-target")
         job = create_job(stubs, "targets/some-target", LONG).name
-        first = _training(host, stubs, job, 1)
+        first, server = _training(host, stubs, job, 1), psutil.Process(host.pid)
+        # Not for a server that was stopped itself: what the worker said meanwhile is heard first.
+        server.suspend()
+        time.sleep(1.5 * LEASE)
+        server.resume()
+        time.sleep(LEASE / 3)
+        assert (get_job(stubs, job).attempt, first.is_running()) == (1, True)
         first.send_signal(signal.SIGSTOP)
         second = _training(host, stubs, job, 2)
         assert second.pid != first.pid
@@ -119,9 +127,7 @@ async def test_a_worker_that_cannot_be_killed_wakes_up_and_is_refused(
     ],
     ids=lambda event: str(event.WhichOneof("event")),
 )
-async def test_every_write_of_an_attempt_that_was_given_up_is_refused(
-    core: Core, event: worker_pb2.WorkerEvent
-) -> None:
+async def test_every_write_of_a_superseded_attempt_is_refused(core: Core, event: worker_pb2.WorkerEvent) -> None:
     first, second = _superseded(core)
     (core.job_folder(JOB) / "work-2" / "checkpoint-1").touch()
     before = _everything(core)
@@ -206,6 +212,20 @@ def _everything(core: Core) -> tuple[JobRecord, list[StoredEvent], list[str], li
 
 def _attempt(core: Core) -> int:
     return core.store.read_now(jobs.find, JOB).attempt
+
+
+async def test_a_clock_that_is_set_back_stops_no_metrics(core: Core) -> None:
+    """An hour back or on (P15): progress is stored at the same pace."""
+    attempt = _superseded(core)[1]
+    steps = []
+    for step, now in enumerate((10**15, 10**15 - 3600 * 10**6, 10**15 + 3600 * 10**6)):
+        core.clock = lambda now=now: now  # type: ignore[misc]
+        await attempt._handlers["metrics"](_Event(metrics=pb.TrainingMetrics(stage="train", step=step)))
+        await asyncio.sleep(core.config.timings.metrics)
+        metrics = core.store.read_now(jobs.find, JOB).metrics
+        assert metrics is not None
+        steps.append(metrics.step)
+    assert steps == [0, 1, 2]
 
 
 async def _until(condition: Callable[[], bool]) -> None:

@@ -35,8 +35,8 @@ def bridge(folder: Path) -> None:
         budget=Budget(iterations=STEPS), batch_size=32, steps=4, width=8, precondition=Precondition.GAUSSIAN
     )
     target = Gaussian([0.5, -0.5], [0.8, 1.2])
-    hooks = {"clock": _clock(), "should_stop": _progress(folder)}
-    train(target, settings, checkpoint_folder=folder, **hooks).save(folder / "final")
+    ask = _progress(folder)
+    train(target, settings, checkpoint_folder=folder, clock=_clock(), should_stop=ask).save(folder / "final")
 
 
 def denoiser(folder: Path) -> None:
@@ -44,8 +44,9 @@ def denoiser(folder: Path) -> None:
     settings = DenoisingSettings(budget=Budget(iterations=STEPS), width=16, blocks=1, batch_size=64, solver_steps=4)
     generator = torch_generator("tests/chaos", 0)
     data = torch.randn(400, 2, generator=generator, dtype=torch.float64) ** 3
-    hooks = {"clock": _clock(), "should_stop": _progress(folder)}
-    train_denoiser(data, ["a", "b"], settings, checkpoint_folder=folder, **hooks).save(folder / "final")
+    ask, names = _progress(folder), ["a", "b"]
+    trained = train_denoiser(data, names, settings, checkpoint_folder=folder, clock=_clock(), should_stop=ask)
+    trained.save(folder / "final")
 
 
 KINDS: Mapping[str, Callable[[Path], None]] = {"bridge": bridge, "denoiser": denoiser}
