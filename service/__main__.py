@@ -1,7 +1,8 @@
 """`python -m gephyra.service`: runs one server until it is told to stop.
 
 Exit codes: 0 after a drain, 2 bad arguments, 4 refused (an address that is not loopback, a database of another
-version or another folder, an address that is taken), 5 the data folder or the database belongs to another server.
+version or another folder, an address that is taken, a full disk), 5 the data folder or the database belongs to another
+server.
 """
 
 import argparse
@@ -14,7 +15,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .config import DATABASE_URL, ServerConfig
+from .config import DATABASE_URL, ServerConfig, Timings
+from .full import MESSAGE, is_full
 from .lock import FolderLock, FolderLocked
 from .server import CannotListen, Server
 from .store.places import DatabaseInUse, DatabaseRefused
@@ -36,8 +38,8 @@ class _Refused(Exception):
     """The server will not run this way; the message is for the operator."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a server; returns the exit code."""
+def main(arguments: Sequence[str] | None = None, timings: Timings | None = None) -> int:
+    """Run a server; returns the exit code. Time limits are the default ones unless given."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO, stream=sys.stderr)
     # It tells how it works; what it did, the store tells.
     logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -45,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = ServerConfig(
             data=options.data.resolve(), address=_address(options), database_url=options.database_url,
-            running_jobs=options.running_jobs, draw_workers=options.draw_workers,
+            running_jobs=options.running_jobs, draw_workers=options.draw_workers, timings=timings or Timings(),
         )  # fmt: skip
         with FolderLock(config.data):
             return asyncio.run(_serve(config, options.exit_with_stdin))
@@ -54,6 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _EXIT_LOCKED
     except (_Refused, CannotListen, DatabaseRefused, SchemaMismatch) as error:
         print(f"gephyra: {error}", file=sys.stderr)
+        return _EXIT_REFUSED
+    except Exception as error:
+        if not is_full(error):
+            raise
+        print(f"gephyra: {MESSAGE}", file=sys.stderr)
         return _EXIT_REFUSED
 
 

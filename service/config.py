@@ -61,6 +61,11 @@ class Timings:
     """For all workers together to reach a checkpoint when the server stops."""
     shutdown_grace: float = 2.0
     """For calls in flight to finish when the server stops."""
+    heartbeat: float = 5.0
+    """Between two signs of life of a training worker."""
+    lease: float = 120.0
+    """Silence after which a training worker is killed and its job begun again from the last checkpoint. Long, because a
+    library that compiles may hold the interpreter lock."""
     check: float = 600.0
     """To load a target and replay its check points, compiling included."""
     evaluate: float = 120.0

@@ -9,7 +9,7 @@ from typing import Protocol
 from .artefacts import Artefacts
 from .bus import Bus
 from .config import ServerConfig
-from .errors import Reason, Unavailable
+from .errors import stopping
 from .pool import Pool
 from .store.database import Store
 from .uploads import Uploads
@@ -42,7 +42,7 @@ class Core:
     def refuse_if_stopping(self) -> None:
         """Raises Unavailable (SERVER_STOPPING) while the server drains."""
         if self.stopping:
-            raise Unavailable(Reason.SERVER_STOPPING, "the server is stopping; try again when it is back")
+            raise stopping()
 
     def blob_path(self, sha256: str) -> Path | None:
         """Where the content of an uploaded blob lies; those of earlier versions and imports are among the artefacts."""
@@ -51,7 +51,12 @@ class Core:
 
     def job_folder(self, name: str) -> Path:
         """Where a job keeps its checkpoints and logs."""
-        return self.config.data / "jobs" / name
+        return self.jobs_folder / name
+
+    @property
+    def jobs_folder(self) -> Path:
+        """Where those of all jobs are."""
+        return self.config.data / "jobs"
 
 
 def request_digest(request: _Message) -> str:

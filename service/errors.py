@@ -7,6 +7,7 @@
     |-- FailedPrecondition   right request, wrong moment
     |-- Unimplemented        not in this version
     |-- DeadlineExceeded     a time limit of the server was reached
+    |-- ResourceExhausted    there is no room on the server's disk
     |-- Unavailable          the server is stopping, a worker died, the database is away; try again
     `-- Internal             a fault of ours
 
@@ -24,8 +25,8 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 __all__ = [
     "DOMAIN", "AlreadyExists", "DeadlineExceeded", "FailedPrecondition", "Failure", "Internal", "InvalidArgument",
-    "NotFound", "Reason", "ServiceError", "Unavailable", "Unimplemented", "Violation", "bad_field",
-    "failure_status", "status_failure", "to_status",
+    "NotFound", "Reason", "ResourceExhausted", "ServiceError", "Unavailable", "Unimplemented", "Violation", "bad_field",
+    "failure_status", "status_failure", "stopping", "to_status",
 ]  # fmt: skip
 
 DOMAIN = "gephyra"
@@ -34,6 +35,7 @@ DOMAIN = "gephyra"
 _MAX_DETAIL_BYTES = 6 * 1024
 _MAX_VIOLATIONS = 32
 _MAX_MESSAGE_CHARS = 2000
+_BACK_SECONDS = 5
 
 
 class Reason(StrEnum):
@@ -80,6 +82,7 @@ class Reason(StrEnum):
     SAMPLER_NOT_FOUND = "SAMPLER_NOT_FOUND"
     SAMPLER_UNSUITED = "SAMPLER_UNSUITED"
     SERVER_STOPPING = "SERVER_STOPPING"
+    STORAGE_FULL = "STORAGE_FULL"
     TARGET_NAME_TAKEN = "TARGET_NAME_TAKEN"
     TARGET_NOT_FOUND = "TARGET_NOT_FOUND"
     TARGET_NOT_READY = "TARGET_NOT_READY"
@@ -123,6 +126,8 @@ class ServiceError(Exception):
     violations: Sequence[Violation] = ()
     resource: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    retry_seconds: int = 0
+    """When it is worth trying again; 0: that is not known."""
 
     def __str__(self) -> str:
         return f"{self.message} [{self.reason}]"
@@ -162,8 +167,18 @@ class DeadlineExceeded(ServiceError):
     """A time limit of the server was reached."""
 
 
+class ResourceExhausted(ServiceError):
+    """There is no room for what the request needs."""
+
+
 class Unavailable(ServiceError):
     """Not now; the same request may succeed later."""
+
+
+def stopping() -> Unavailable:
+    """The refusal of a server that drains, with the time after which one that is started again is back."""
+    message = "the server is stopping; try again when it is back"
+    return Unavailable(Reason.SERVER_STOPPING, message, retry_seconds=_BACK_SECONDS)
 
 
 class Internal(ServiceError):
@@ -177,6 +192,7 @@ _CODES: Mapping[type[ServiceError], int] = {
     FailedPrecondition: code_pb2.FAILED_PRECONDITION,
     Unimplemented: code_pb2.UNIMPLEMENTED,
     DeadlineExceeded: code_pb2.DEADLINE_EXCEEDED,
+    ResourceExhausted: code_pb2.RESOURCE_EXHAUSTED,
     Unavailable: code_pb2.UNAVAILABLE,
     Internal: code_pb2.INTERNAL,
 }
@@ -198,6 +214,10 @@ def to_status(error: ServiceError) -> status_pb2.Status:
     """The status that travels: code, sentence, details cut to what trailers can hold."""
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=dict(error.metadata))
     status = status_pb2.Status(code=_CODES[type(error)], message=_cut(error.message), details=[_packed(info)])
+    if error.retry_seconds:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromSeconds(error.retry_seconds)
+        status.details.append(_packed(retry))
     if error.resource:
         kind = error.resource.split("/")[0]
         resource = error_details_pb2.ResourceInfo(

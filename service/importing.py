@@ -13,6 +13,7 @@ from .bundle import Bundle, unpack
 from .checks import Checks
 from .config import TENANT
 from .core import Core
+from .crash import Place, crash_point
 from .errors import AlreadyExists, InvalidArgument, NotFound, Reason, Violation, status_failure
 from .registration import find_target, register
 from .store import blobs, idempotency, samplers
@@ -38,6 +39,7 @@ class Importer:
             return known
         bundle = await asyncio.to_thread(unpack, content)
         digest = await asyncio.to_thread(self._store_content, bundle)
+        crash_point(Place.IMPORT_CONTENT)
         target = await self._target(bundle, target_id)
         await self._try(target, digest)
         record = SamplerRecord(
@@ -45,7 +47,9 @@ class Importer:
             job="", settings=bundle.settings, report=bundle.report, dim=target.dim, sites=target.sites, digest=digest,
             create_time=self._core.clock(),
         )  # fmt: skip
-        return await self._core.store.write(_add, record, request_id, request_sha256)
+        made = await self._core.store.write(_add, record, request_id, request_sha256)
+        crash_point(Place.IMPORT_STORED)
+        return made
 
     def _store_content(self, bundle: Bundle) -> str:
         for sha256, content in bundle.blobs.items():

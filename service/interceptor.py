@@ -7,7 +7,8 @@ from typing import Any
 import grpc
 from grpc_status import rpc_status
 
-from .errors import Internal, Reason, ServiceError, to_status
+from .errors import Internal, Reason, ResourceExhausted, ServiceError, to_status
+from .full import MESSAGE, is_full
 
 __all__ = ["ErrorInterceptor"]
 
@@ -61,6 +62,13 @@ async def _abort(context: Any, error: Exception) -> None:
     if isinstance(error, grpc.aio.AbortError):
         raise error
     if not isinstance(error, ServiceError):
-        logger.error("unexpected error in a handler", exc_info=error)
-        error = Internal(Reason.INTERNAL, f"the server failed with {type(error).__name__}; its log has the details")
+        error = _explained(error)
     await context.abort_with_status(rpc_status.to_status(to_status(error)))
+
+
+def _explained(error: Exception) -> ServiceError:
+    if is_full(error):
+        logger.error("no room: %s", error)
+        return ResourceExhausted(Reason.STORAGE_FULL, MESSAGE)
+    logger.error("unexpected error in a handler", exc_info=error)
+    return Internal(Reason.INTERNAL, f"the server failed with {type(error).__name__}; its log has the details")

@@ -12,6 +12,7 @@ from gephyra.protos import target_service_pb2
 from . import names
 from .config import TENANT
 from .core import Core
+from .crash import Place, crash_point
 from .definitions import canonical
 from .errors import AlreadyExists, FailedPrecondition, NotFound, Reason
 from .store import blobs, idempotency, targets
@@ -43,6 +44,7 @@ async def register(
         )  # fmt: skip
 
     target = await asyncio.to_thread(prepare)
+    crash_point(Place.TARGET_CONTENT)
     request_sha256 = hashlib.sha256(f"{target_id}\0{target.digest}".encode()).hexdigest()
     return await core.store.write(_add, target, request_id, request_sha256)
 

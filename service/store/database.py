@@ -1,7 +1,7 @@
 """The store: transactions on one database, by one writer thread and several readers, nothing on the event loop.
 
 What the database does not do is told as Unavailable: nothing was changed, unless it went away in the middle of a
-commit, when nobody knows. Requests have ids for that, changes of a job its attempt.
+commit, when nobody knows. Requests have ids for that, changes of a job its attempt. A full disk stays what it is.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
 from ..errors import Reason, Unavailable
+from ..full import is_full
 from .places import DatabaseInUse, DatabaseRefused, Place
 from .sqlite import Sqlite
 from .versions import upgrade
@@ -49,6 +50,8 @@ class Store:
                 self.upgraded_from = upgrade(connection)
         except OperationalError as error:
             self.close()
+            if is_full(error):
+                raise
             raise DatabaseRefused(f"cannot open the database {place.name}: {error.orig}") from None
         except BaseException:
             self.close()
@@ -94,6 +97,8 @@ class Store:
             with self._connect(engine) as connection, connection.begin():
                 yield connection
         except OperationalError as error:
+            if is_full(error):
+                raise
             raise Unavailable(Reason.DATABASE_UNAVAILABLE, f"the database failed: {error.orig}") from error
         except DatabaseInUse as error:
             raise Unavailable(Reason.DATABASE_UNAVAILABLE, str(error)) from error

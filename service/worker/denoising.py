@@ -9,18 +9,19 @@ import torch
 from google.rpc import code_pb2
 from torch import Tensor
 
-from gephyra.protos import sampler_service_pb2, training_service_pb2, worker_pb2
+from gephyra.protos import sampler_service_pb2, worker_pb2
 from gephyra.samplers.denoising.likelihood import NegativeLogLikelihood
 from gephyra.samplers.denoising.sampler import BLOCK_SIZE, DenoisingSampler, summary
 from gephyra.samplers.denoising.session import train_denoiser
 from gephyra.samplers.run import StopTraining, TrainingFailed
 
 from ..artefacts import CorruptArtefact
+from ..crash import Place, crash_point
 from ..denoising import from_denoising, from_solver, to_denoising_report, to_likelihood
 from ..errors import Failure, Reason
 from ..tensors import dtype_name, from_tensor, to_tensor
 from .failures import TaskError
-from .tasks import Call, Turn, metrics_sender
+from .tasks import Call, Turn, checkpoint_sender, metrics_sender
 
 __all__ = ["fit", "generate", "judge", "log_prob"]
 
@@ -42,7 +43,7 @@ def fit(command: _Command.Fit, call: Call) -> None:
             list(table.columns),
             settings,
             on_metrics=metrics_sender(call),
-            on_checkpoint=lambda step: call.send(_Event(checkpoint=training_service_pb2.CheckpointSaved(step=step))),
+            on_checkpoint=checkpoint_sender(call),
             should_stop=call.should_stop,
             checkpoint_folder=Path(command.checkpoint_folder),
         )
@@ -52,6 +53,7 @@ def fit(command: _Command.Fit, call: Call) -> None:
     except TrainingFailed as error:
         raise TaskError(Failure(code_pb2.FAILED_PRECONDITION, error.reason, str(error))) from error
     sampler.save(Path(command.sampler_path))
+    crash_point(Place.SAMPLER_WRITTEN)
     report = to_denoising_report(sampler.report)
     call.send(_Event(trained=_Event.Trained(sampler_path=command.sampler_path, denoising_report=report)))
 

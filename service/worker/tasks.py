@@ -15,6 +15,7 @@ from gephyra.targets.base import Target
 from gephyra.targets.check import check_target
 
 from ..convert import to_metrics, to_site
+from ..crash import Place, crash_point
 from ..errors import Failure, Reason
 from ..reports import to_report
 from ..settings import from_config, from_how, to_config
@@ -24,7 +25,18 @@ from .cache import Workbench
 from .failures import TaskError
 from .targets import read_definition, to_program
 
-__all__ = ["Call", "Turn", "check", "draw", "estimate", "evaluate", "examine", "metrics_sender", "train"]
+__all__ = [
+    "Call",
+    "Turn",
+    "check",
+    "checkpoint_sender",
+    "draw",
+    "estimate",
+    "evaluate",
+    "examine",
+    "metrics_sender",
+    "train",
+]
 
 _Command = worker_pb2.WorkerCommand
 _Event = worker_pb2.WorkerEvent
@@ -89,7 +101,7 @@ def train(command: _Command.Train, call: Call) -> None:
             settings,
             start=start,
             on_metrics=metrics_sender(call),
-            on_checkpoint=lambda step: call.send(_Event(checkpoint=training_service_pb2.CheckpointSaved(step=step))),
+            on_checkpoint=checkpoint_sender(call),
             should_stop=call.should_stop,
             checkpoint_folder=Path(command.checkpoint_folder),
             startup_seconds=call.clock() - call.started,
@@ -103,6 +115,7 @@ def train(command: _Command.Train, call: Call) -> None:
         field = f"config.{str(error).split(maxsplit=1)[0]}" if inconsistent else ""
         raise TaskError(Failure(code_pb2.FAILED_PRECONDITION, error.reason, str(error), field)) from error
     sampler.save(Path(command.sampler_path))
+    crash_point(Place.SAMPLER_WRITTEN)
     trained = _Event.Trained(
         sampler_path=command.sampler_path, report=to_report(sampler.report), config=to_config(settings)
     )
@@ -176,6 +189,16 @@ def examine(command: _Command.Examine, call: Call) -> None:
         for f in check_target(target, command.points, generator)
     ]
     call.send(_Event(examined=target_service_pb2.CheckTargetResponse(findings=findings)))
+
+
+def checkpoint_sender(call: Call) -> Callable[[int], None]:
+    """What tells the server of a checkpoint that is on disk."""
+
+    def send(step: int) -> None:
+        crash_point(Place.CHECKPOINT_WRITTEN)
+        call.send(_Event(checkpoint=training_service_pb2.CheckpointSaved(step=step)))
+
+    return send
 
 
 def metrics_sender(call: Call) -> Callable[[AnyMetrics], None]:

@@ -64,7 +64,7 @@ class ScriptedAttempt:
 async def core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Core]:
     """A server without servicers, with a job that waits."""
     monkeypatch.setattr(supervisor, "Attempt", ScriptedAttempt)
-    monkeypatch.setattr(supervisor, "_PAUSE", 0.01)
+    monkeypatch.setattr(supervisor, "_PAUSE_SECONDS", 0.01)
     store, artefacts = MoodyStore(tmp_path / "db"), Artefacts(tmp_path)
     uploads, pool = Uploads(tmp_path / "uploads"), Pool(1, tmp_path, tmp_path)
     core = Core(ServerConfig(tmp_path, "unix:/s"), store, artefacts, uploads, artefacts, pool, Bus(), lambda: 1)
