@@ -44,9 +44,9 @@ class Outcome:
         )
 
 
-async def campaign(folder: Path, seed: int, kills: int) -> Outcome:
-    """Kill `kills` times under load, then judge."""
-    outcome, host = Outcome(), Host(folder, arguments=("--running-jobs", "2"))
+async def campaign(folder: Path, seed: int, kills: int, database_url: str = "") -> Outcome:
+    """Kill `kills` times under load, then judge. Rows are kept by SQLite, or by the database at the URL."""
+    outcome, host = Outcome(), Host(folder, arguments=("--running-jobs", "2", "--database-url", database_url))
     try:
         await asyncio.to_thread(host.start)
         async with AsyncClient(host.address, patience=60.0) as client:
@@ -206,9 +206,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.campaign")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--database-url", default="", help="of an empty database of PostgreSQL; default: SQLite")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="gephyra-chaos-") as folder:
-        outcome = asyncio.run(campaign(Path(folder), options.seed, options.kills))
+        outcome = asyncio.run(campaign(Path(folder), options.seed, options.kills, options.database_url))
     print(outcome)
     return 1 if outcome.ledger.faults else 0
 

@@ -11,7 +11,7 @@ from gephyra.service.store.database import Store
 from gephyra.service.store.places import Place
 from gephyra.service.store.postgresql import PostgreSql
 from gephyra.service.store.sqlite import Sqlite
-from tests.support.postgres import MISSING, PostgresServer, binaries
+from tests.support.postgres import PostgresServer
 from tests.support.server import ServerProcess, Stubs, gaussian, register, train
 
 
@@ -53,17 +53,6 @@ def sampler(stubs: Stubs, normal: target_service_pb2.Target) -> sampler_service_
     return train(stubs, normal.name)
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    """A PostgreSQL server; the test is skipped where there is none."""
-    programs = binaries()
-    if programs is None:
-        pytest.skip(MISSING)
-    server = PostgresServer(programs)
-    yield server
-    server.close()
-
-
 @contextmanager
 def _sqlite(request: pytest.FixtureRequest) -> Iterator[Place]:
     yield Sqlite(request.getfixturevalue("tmp_path") / "db")
@@ -90,19 +79,3 @@ def store(place: Place) -> Iterator[Store]:
     store = Store(place)
     yield store
     store.close()
-
-
-@pytest.fixture
-def url(postgres: PostgresServer) -> Iterator[str]:
-    """Of an empty database of PostgreSQL."""
-    url = postgres.make()
-    yield url
-    postgres.drop(url)
-
-
-@pytest.fixture
-def own(postgres: PostgresServer) -> Iterator[PostgresServer]:
-    """A server of PostgreSQL that a test may stop."""
-    server = PostgresServer(postgres.programs)
-    yield server
-    server.close()

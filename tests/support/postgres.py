@@ -1,6 +1,7 @@
 """A PostgreSQL server of the tests' own: on loopback, in a folder that goes with it; as `postgres` if we are root."""
 
 import os
+import pwd
 import secrets
 import shutil
 import signal
@@ -21,12 +22,22 @@ _PATIENCE = 60.0
 
 
 def binaries() -> Path | None:
-    """The folder of `initdb` and `postgres`, the newest there is; None if there is none."""
+    """The folder of `initdb` and `postgres`, the newest there is; None if there is none, or nobody to run them."""
+    if os.geteuid() == 0 and not _known(_OWNER):
+        return None
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
     on_path = shutil.which("initdb")
     if on_path is not None:
         found.append(Path(on_path).resolve())
     return found[-1].parent if found else None
+
+
+def _known(user: str) -> bool:
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        return False
+    return True
 
 
 class PostgresServer:
@@ -54,9 +65,12 @@ class PostgresServer:
 
     def start(self) -> None:
         """Run the server, which ends with this process; returns when it answers."""
-        # Kept from one start to the next: sessions that were open must find it again.
+        # It must not outlive this process, or rather the thread that starts it.
+        setpriv = shutil.which("setpriv")
+        dying = [setpriv, "--pdeathsig=INT"] if setpriv else []
+        # The port is kept from one start to the next: sessions that were open must find it again.
         command: list[str | Path] = [
-            "setpriv", "--pdeathsig=INT", self.programs / "postgres", "-D", self._data, "-p", str(self._port),
+            *dying, self.programs / "postgres", "-D", self._data, "-p", str(self._port),
             "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "shared_buffers=16MB",
         ]  # fmt: skip
         with (self._folder / "log").open("ab") as log:
