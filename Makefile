@@ -24,7 +24,7 @@ test: $(STAMP)  ## the default test suite, in two processes
 slow: $(STAMP)  ## tests that take minutes; GEPHYRA_DATA=folder adds those on data that does not ship
 	pytest -m slow --timeout 1800
 
-chaos: $(STAMP)  ## kills under load, two hundred of them, and other faults; a failure prints the seed that repeats it
+chaos: $(STAMP)  ## kills under load, 250 of them, and other faults; a failure prints the seed that repeats it
 	pytest -m chaos
 
 check: $(STAMP)  ## lint, types, import rules, wire, generated code, docstring examples
