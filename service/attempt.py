@@ -20,6 +20,7 @@ from .crash import Place, crash_point
 from .dataset_service import find_dataset
 from .denoising import from_denoising_report, to_denoising, to_table
 from .errors import Failure, Reason, status_failure
+from .lease import keep_lease
 from .process import WorkerProcess, training_environment
 from .reports import from_report
 from .settings import to_config
@@ -58,6 +59,7 @@ class Attempt:
         self._worker: WorkerProcess | None = None
         self._ready = False
         self._silent = False
+        self._lost = ""
         self._metrics: AnyMetrics | None = None
         # By the loop's clock: that of the wall may be set back.
         self._metrics_due = 0.0
@@ -79,6 +81,7 @@ class Attempt:
         environment, beat = training_environment(self._threads), self._core.config.timings.heartbeat
         worker = await WorkerProcess.start(self._core.artefacts.folder, log, self._threads, environment, beat)
         self._worker = worker
+        holding = asyncio.create_task(self._hold(worker))
         crash_point(Place.WORKER_STARTED)
         try:
             await worker.send(await self._command(work))
@@ -87,6 +90,7 @@ class Attempt:
             if not await self._follow(worker):
                 await self._on_death(worker, await worker.close(seconds=1.0))
         finally:
+            holding.cancel()
             if self._stopping is not None:
                 self._stopping.cancel()
             await worker.close(seconds=1.0)
@@ -103,6 +107,11 @@ class Attempt:
         """End the worker now."""
         if self._worker is not None:
             self._worker.kill()
+
+    async def _hold(self, worker: WorkerProcess) -> None:
+        self._lost = await keep_lease(self._core, self.job)
+        logger.warning("attempt %d of %s is given up: %s", self.job.attempt, self.job.name, self._lost)
+        worker.kill()
 
     def _begin_stopping(self) -> None:
         self._stopping = asyncio.create_task(self._escalate())
@@ -207,7 +216,7 @@ class Attempt:
         if self._stop is not None:
             await self._settle_stop()
             return
-        ended = worker.describe(status)
+        ended = self._lost or worker.describe(status)
         if self._silent:
             ended = f"killed after it had given no sign of life for {self._core.config.timings.lease:g} s"
         tail = await asyncio.to_thread(worker.log_tail)

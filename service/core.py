@@ -1,8 +1,9 @@
 """What every part of the server shares."""
 
 import hashlib
+import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -36,6 +37,8 @@ class Core:
     bus: Bus
     clock: Callable[[], int]
     """Microseconds since 1970."""
+    owner: str = field(default_factory=lambda: secrets.token_hex(8))
+    """Of this run of the server: what it claims is nobody else's."""
     stopping: bool = False
     """True once the server drains: nothing new is begun."""
 
@@ -43,6 +46,10 @@ class Core:
         """Raises Unavailable (SERVER_STOPPING) while the server drains."""
         if self.stopping:
             raise stopping()
+
+    def lease_end(self) -> int:
+        """Until when an attempt may go on that is claimed or renewed now."""
+        return self.clock() + int(self.config.timings.lease * 1e6)
 
     def blob_path(self, sha256: str) -> Path | None:
         """Where the content of an uploaded blob lies; those of earlier versions and imports are among the artefacts."""

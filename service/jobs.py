@@ -23,7 +23,8 @@ from .store.columns import dump_failure
 from .store.records import TERMINAL, AnyReport, JobRecord, JobState, SamplerRecord, TargetRecord, TargetState
 
 __all__ = [
-    "cancel", "claim", "create", "fail", "find", "move", "put_back", "ready_target", "recall", "recover", "succeed",
+    "cancel", "claim", "create", "fail", "find", "move", "put_back", "ready_target", "recall", "recover",
+    "renew", "succeed",
 ]  # fmt: skip
 
 _CREATE = "CreateTrainingJob"
@@ -81,15 +82,20 @@ def cancel(connection: Connection, name: str, request_id: str, request_sha256: s
     return find(connection, name)
 
 
-def claim(connection: Connection, now: int) -> JobRecord | None:
-    """Begin the next attempt of the oldest QUEUED job: it becomes PENDING. None if there is none."""
+def claim(connection: Connection, now: int, owner: str = "", lease: int | None = None) -> JobRecord | None:
+    """Begin the next attempt of the oldest QUEUED job: it becomes PENDING, and the owner's. None if there is none."""
     job = jobs.next_queued(connection, TENANT)
     if job is None:
         return None
     event = convert.job_state_event(JobState.PENDING, job.attempt + 1, now)
-    changes = {"attempt": job.attempt + 1}
+    changes = {"attempt": job.attempt + 1, "owner": owner, "lease": lease}
     jobs.advance(connection, TENANT, job.name, job.attempt, (JobState.QUEUED,), JobState.PENDING, event, changes)
     return find(connection, job.name)
+
+
+def renew(connection: Connection, job: JobRecord, lease: int) -> bool:
+    """The attempt goes on until `lease` at least; False if it has ended, or another one has begun."""
+    return jobs.renew(connection, TENANT, job.name, job.attempt, job.owner, lease)
 
 
 def move(
@@ -98,6 +104,8 @@ def move(
     """Change the state of a job if it is in one of `sources`, still at `job.attempt`; its ending time is set."""
     if state in TERMINAL:
         changes["end_time"] = now
+    if state not in _ACTIVE:
+        changes |= {"owner": "", "lease": None}
     event = convert.job_state_event(state, job.attempt, now)
     return jobs.advance(connection, TENANT, job.name, job.attempt, sources, state, event, changes)
 

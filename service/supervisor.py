@@ -83,7 +83,9 @@ class Supervisor:
         """Begin jobs while there are some, and room."""
         while len(self._attempts) < self._core.config.running_jobs:
             # Shielded: a claim that was committed must be followed by its attempt, also while draining.
-            claimed = asyncio.create_task(self._core.store.write(jobs.claim, self._core.clock()))
+            claimed = asyncio.create_task(
+                self._core.store.write(jobs.claim, self._core.clock(), self._core.owner, self._core.lease_end())
+            )
             try:
                 job = await asyncio.shield(claimed)
             except asyncio.CancelledError:

@@ -99,6 +99,10 @@ class JobRecord:
     dataset: str = ""
     """Id of the data set, and its digest; empty where a target is sampled."""
     dataset_digest: str = ""
+    owner: str = ""
+    """The server that runs the attempt; empty while none does."""
+    lease: int | None = None
+    """Until when that holds if nothing more is heard of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,8 @@ jobs = Table(
     Column("dataset_digest", String, nullable=False, server_default=EMPTY),
     Column("state", String, nullable=False, index=True),
     Column("attempt", Integer, nullable=False),
+    Column("owner", String, nullable=False, server_default=EMPTY),
+    Column("lease", BigInteger),
     Column("crashes", Integer, nullable=False),
     Column("error", DOCUMENT),
     Column("sampler", String, nullable=False),
