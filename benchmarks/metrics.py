@@ -16,6 +16,8 @@ sign of a better sampler: most metrics here reward samples that are too narrow.
 * Total variation of the modes' masses, sum_j |share_j - mass_j| / 2.
 * Errors of means and standard deviations, root mean square over coordinates, in units of the target's sd. Only for
   targets with finite variance.
+* Distances of means, Euclidean, and of covariances, Frobenius, in the units of the samples.
+* Sliced Wasserstein distance of order one: the mean over fixed random directions. Bonneel et al. 2015.
 """
 
 import math
@@ -34,8 +36,10 @@ from gephyra.samplers.random import torch_generator
 from gephyra.targets.base import Target
 
 __all__ = [
+    "CovarianceDistance",
     "Floor",
     "MaximumMeanDiscrepancy",
+    "MeanDistance",
     "MeanError",
     "Metric",
     "ModeCoverage",
@@ -43,6 +47,7 @@ __all__ = [
     "NotConverged",
     "Sampler",
     "SinkhornDivergence",
+    "SlicedWasserstein",
     "SpreadError",
     "exact_sampler",
     "floor",
@@ -172,6 +177,30 @@ class SpreadError(Metric):
 
     def __call__(self, x: _Array, y: _Array) -> float:
         return _rms((x.std(0, ddof=1) - y.std(0, ddof=1)) / self.sd)
+
+
+class MeanDistance(Metric):
+    """|mean of x - mean of y|."""
+
+    def __call__(self, x: _Array, y: _Array) -> float:
+        return float(np.linalg.norm(x.mean(0) - y.mean(0)))
+
+
+class CovarianceDistance(Metric):
+    """|covariance of x - covariance of y|, Frobenius norm."""
+
+    def __call__(self, x: _Array, y: _Array) -> float:
+        return float(np.linalg.norm(np.cov(x, rowvar=False) - np.cov(y, rowvar=False)))
+
+
+@dataclass(frozen=True, slots=True)
+class SlicedWasserstein(Metric):
+    """Sliced Wasserstein distance of order one."""
+
+    directions: int = 64
+
+    def __call__(self, x: _Array, y: _Array) -> float:
+        return float(ot.sliced_wasserstein_distance(x, y, n_projections=self.directions, p=1, seed=0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ _INT64 = range(-(2**63), 2**63)
 
 
 class Definition(Protocol):
-    """Anything that `client.register` takes: `catalogue(...)` and what the `from_...` functions return."""
+    """Anything that `client.register` takes: `catalogue(...)`, what `from_...` functions return, a model of data."""
 
     def definition(self) -> target_service_pb2.TargetDefinition:
         """The wire form, every array inline."""

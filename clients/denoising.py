@@ -6,7 +6,7 @@ from typing import Any, TypedDict
 from gephyra.protos import denoising_pb2, training_service_pb2
 
 from .errors import InvalidArgument, Violation
-from .request import fill
+from .request import Named, fill, full_name
 from .words import DEVICES, PRECISIONS, resolved, spelt, words_of
 
 __all__ = [
@@ -67,6 +67,9 @@ class DenoisingOptions(TypedDict, total=False):
     `heun`, `euler-maruyama` or `flow`."""
     solver_steps: int | None
     """Steps of a draw; 32."""
+    score_of: Named | str | None
+    """A target of which the rows are draws, columns in its order, or its name: its score at the rows makes more of few
+    of them. Not for levels."""
 
 
 def denoising_config(options: Mapping[str, Any]) -> training_service_pb2.DenoisingConfig:
@@ -81,6 +84,8 @@ def denoising_config(options: Mapping[str, Any]) -> training_service_pb2.Denoisi
             raise InvalidArgument(sentence, reason="INCONSISTENT_SETTINGS", violations=[Violation(name, sentence)])
     given = resolved(options, _WORDS, _BUDGETS, "denoising")
     image = given.pop("image", None)
+    if "score_of" in given:
+        given["score_of"] = full_name("targets", given["score_of"])
     config = fill(training_service_pb2.DenoisingConfig(), "denoising.", **given)
     if image is not None:
         try:

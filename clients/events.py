@@ -26,7 +26,7 @@ class Metrics:
     """State of a training run at one optimiser step; the estimates are rough, for watching only."""
 
     stage: str
-    """`precondition`, `train` or `evaluate`."""
+    """`precondition`, `warm-start`, `train` or `evaluate`."""
     step: int
     seconds: float
     """Seconds spent of the budget."""

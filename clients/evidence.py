@@ -23,6 +23,7 @@ _EUBO_SOURCES = {
     report_pb2.EUBO_SOURCE_NONE: "none",
     report_pb2.EUBO_SOURCE_EXACT: "exact",
     report_pb2.EUBO_SOURCE_POLISHED: "polished",
+    report_pb2.EUBO_SOURCE_GIVEN: "given",
 }
 
 

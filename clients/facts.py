@@ -64,7 +64,7 @@ class TargetFacts(Facts):
 
     @property
     def log_z(self) -> float | None:
-        """Known log Z, catalogue targets only."""
+        """Known log Z, of catalogue targets and trained models only."""
         return self.message.log_z if self.message.HasField("log_z") else None
 
     @property
@@ -186,8 +186,10 @@ class JobFacts(Facts):
             ("state", self.state.value),
             ("target", self.target),
             ("data set", self.dataset),
+            ("score of", options.get("score_of", "")),
             ("method", " · ".join(options[name] for name in words if name in options)),
             ("start", options.get("start", "")),
+            ("samples", options.get("samples", "")),
             ("progress", "" if metrics is None else summary(metrics)),
             ("sampler", self.sampler_name),
             ("error", self.message.error.message),

@@ -79,6 +79,8 @@ class DenoisingReport:
     gaussian: Likelihood | None
     """The same of the Gaussian with the training data's moments; None for levels."""
     train_seconds: float
+    target_evaluations: int
+    """Rows at which the score of a target was asked for; 0 without one."""
     warnings: tuple[str, ...]
     """Whatever should be known before the model is used, in plain words."""
 
@@ -95,6 +97,7 @@ class DenoisingReport:
             ("is of", "probabilities of levels" if self.discrete else "densities"),
             ("steps", f"{self.steps}, kept from step {self.best_step}"),
             ("rows", f"{self.rows_trained}, trained in {self.train_seconds:.1f} s"),
+            ("scores", f"of a target, at {self.target_evaluations} rows" if self.target_evaluations else ""),
         ]
         return [(label, text) for label, text in table if text]
 
@@ -118,7 +121,8 @@ def report_from_message(message: denoising_pb2.DenoisingReport) -> DenoisingRepo
         best_step=message.best_step, loss=message.loss,
         validation=likelihood_from_message(message.validation) if message.HasField("validation") else None,
         gaussian=likelihood_from_message(message.gaussian) if message.HasField("gaussian") else None,
-        train_seconds=message.train_seconds, warnings=tuple(message.warnings),
+        train_seconds=message.train_seconds, target_evaluations=message.target_evaluations,
+        warnings=tuple(message.warnings),
     )  # fmt: skip
 
 

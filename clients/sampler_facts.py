@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from gephyra.protos import sampler_service_pb2
+from gephyra.protos import sampler_service_pb2, target_service_pb2
 
 from .denoising import METHOD, denoising_options
 from .facts import Facts, shapes
@@ -37,8 +37,13 @@ class SamplerFacts(Facts):
 
     @property
     def dataset(self) -> str:
-        """Name of the data set that it models; empty for a sampler of a target."""
+        """Name of the data set that it models; empty for a sampler of a target, or where the server lacks the data."""
         return self.message.dataset
+
+    @property
+    def of_data(self) -> bool:
+        """Whether it is a model of a data set."""
+        return self.message.HasField("denoising")
 
     @property
     def dim(self) -> int:
@@ -53,19 +58,23 @@ class SamplerFacts(Facts):
     @property
     def options(self) -> Mapping[str, Any]:
         """The options of `client.train` with which it was trained; its job knows the sampler it started from."""
-        if self.dataset:
+        if self.of_data:
             return {"method": METHOD, **denoising_options(self.message.denoising)}
         return train_options(self.message.config)
 
     @property
     def report(self) -> DenoisingReport | None:
         """What a model of data says of itself; None for a sampler of a target, which has `evidence()`."""
-        return report_from_message(self.message.denoising_report) if self.dataset else None
+        return report_from_message(self.message.denoising_report) if self.of_data else None
 
     @property
     def digest(self) -> str:
         """SHA-256 (hex) of the stored file."""
         return self.message.digest
+
+    def definition(self) -> target_service_pb2.TargetDefinition:
+        """The density of a model of data as a target: for `client.register`, which refuses other samplers."""
+        return target_service_pb2.TargetDefinition(model=target_service_pb2.TrainedModel(sampler=self.name))
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain values; `evidence()` or `report` has what was measured."""

@@ -24,29 +24,29 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1egephyra/protos/denoising.proto\x12\ngephyra.v1\"3\n\x08LevelBin\x12\x0b\n\x03low\x18\x01 \x01(\x01\x12\x0c\n\x04high\x18\x02 \x01(\x01\x12\x0c\n\x04loss\x18\x03 \x01(\x01\"V\n\nLikelihood\x12\x0c\n\x04nats\x18\x01 \x01(\x01\x12\x16\n\x0estandard_error\x18\x02 \x01(\x01\x12\x14\n\x0c\x62its_per_dim\x18\x03 \x01(\x01\x12\x0c\n\x04rows\x18\x04 \x01(\x03\"\xed\x01\n\x0f\x44\x65noisingReport\x12\x0c\n\x04rows\x18\x01 \x01(\x03\x12\x0b\n\x03\x64im\x18\x02 \x01(\x05\x12\x10\n\x08\x64iscrete\x18\x03 \x01(\x08\x12\r\n\x05steps\x18\x04 \x01(\x03\x12\x11\n\tbest_step\x18\x05 \x01(\x03\x12\x0c\n\x04loss\x18\x06 \x01(\x01\x12*\n\nvalidation\x18\x07 \x01(\x0b\x32\x16.gephyra.v1.Likelihood\x12(\n\x08gaussian\x18\x08 \x01(\x0b\x32\x16.gephyra.v1.Likelihood\x12\x15\n\rtrain_seconds\x18\t \x01(\x01\x12\x10\n\x08warnings\x18\n \x03(\t*\xcb\x01\n\nPrediction\x12\x1a\n\x16PREDICTION_UNSPECIFIED\x10\x00\x12\x14\n\x10PREDICTION_NOISE\x10\x01\x12\x13\n\x0fPREDICTION_DATA\x10\x02\x12\x17\n\x13PREDICTION_VELOCITY\x10\x03\x12\x14\n\x10PREDICTION_SCORE\x10\x04\x12\x1c\n\x18PREDICTION_FLOW_VELOCITY\x10\x05\x12\x12\n\x0ePREDICTION_EDM\x10\x06\x12\x15\n\x11PREDICTION_ENERGY\x10\x07*\x91\x02\n\tWeighting\x12\x19\n\x15WEIGHTING_UNSPECIFIED\x10\x00\x12\x12\n\x0eWEIGHTING_ELBO\x10\x01\x12\x14\n\x10WEIGHTING_SIMPLE\x10\x02\x12\x16\n\x12WEIGHTING_RESCALED\x10\x03\x12\x15\n\x11WEIGHTING_MIN_SNR\x10\x04\x12\x1a\n\x16WEIGHTING_SOFT_MIN_SNR\x10\x05\x12\x10\n\x0cWEIGHTING_P2\x10\x06\x12\x15\n\x11WEIGHTING_SIGMOID\x10\x07\x12\x1b\n\x17WEIGHTING_TRUNCATED_SNR\x10\x08\x12\x11\n\rWEIGHTING_EDM\x10\t\x12\x1b\n\x17WEIGHTING_FLOW_MATCHING\x10\n*\xe0\x01\n\rNoiseSchedule\x12\x1e\n\x1aNOISE_SCHEDULE_UNSPECIFIED\x10\x00\x12\x19\n\x15NOISE_SCHEDULE_COSINE\x10\x01\x12\x19\n\x15NOISE_SCHEDULE_LINEAR\x10\x02\x12\"\n\x1eNOISE_SCHEDULE_UNIFORM_LOG_SNR\x10\x03\x12\x1c\n\x18NOISE_SCHEDULE_RECTIFIED\x10\x04\x12\x1f\n\x1bNOISE_SCHEDULE_LOGIT_NORMAL\x10\x05\x12\x16\n\x12NOISE_SCHEDULE_EDM\x10\x06*\xfc\x01\n\x0bNoiseLevels\x12\x1c\n\x18NOISE_LEVELS_UNSPECIFIED\x10\x00\x12\x18\n\x14NOISE_LEVELS_UNIFORM\x10\x01\x12 \n\x1cNOISE_LEVELS_LOW_DISCREPANCY\x10\x02\x12\x1b\n\x17NOISE_LEVELS_STRATIFIED\x10\x03\x12 \n\x1cNOISE_LEVELS_UNIFORM_LOG_SNR\x10\x04\x12\x1a\n\x16NOISE_LEVELS_LOGNORMAL\x10\x05\x12\x1d\n\x19NOISE_LEVELS_LOGIT_NORMAL\x10\x06\x12\x19\n\x15NOISE_LEVELS_ADAPTIVE\x10\x07*Q\n\x04Head\x12\x14\n\x10HEAD_UNSPECIFIED\x10\x00\x12\r\n\tHEAD_AUTO\x10\x01\x12\x13\n\x0fHEAD_CONTINUOUS\x10\x02\x12\x0f\n\x0bHEAD_LEVELS\x10\x03*\xb7\x01\n\x06Solver\x12\x16\n\x12SOLVER_UNSPECIFIED\x10\x00\x12\x14\n\x10SOLVER_ANCESTRAL\x10\x01\x12\x1a\n\x16SOLVER_ANCESTRAL_LARGE\x10\x02\x12\x0f\n\x0bSOLVER_DDIM\x10\x03\x12\x15\n\x11SOLVER_DPM_SOLVER\x10\x04\x12\x0f\n\x0bSOLVER_HEUN\x10\x05\x12\x19\n\x15SOLVER_EULER_MARUYAMA\x10\x06\x12\x0f\n\x0bSOLVER_FLOW\x10\x07\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1egephyra/protos/denoising.proto\x12\ngephyra.v1\"3\n\x08LevelBin\x12\x0b\n\x03low\x18\x01 \x01(\x01\x12\x0c\n\x04high\x18\x02 \x01(\x01\x12\x0c\n\x04loss\x18\x03 \x01(\x01\"V\n\nLikelihood\x12\x0c\n\x04nats\x18\x01 \x01(\x01\x12\x16\n\x0estandard_error\x18\x02 \x01(\x01\x12\x14\n\x0c\x62its_per_dim\x18\x03 \x01(\x01\x12\x0c\n\x04rows\x18\x04 \x01(\x03\"\x89\x02\n\x0f\x44\x65noisingReport\x12\x0c\n\x04rows\x18\x01 \x01(\x03\x12\x0b\n\x03\x64im\x18\x02 \x01(\x05\x12\x10\n\x08\x64iscrete\x18\x03 \x01(\x08\x12\r\n\x05steps\x18\x04 \x01(\x03\x12\x11\n\tbest_step\x18\x05 \x01(\x03\x12\x0c\n\x04loss\x18\x06 \x01(\x01\x12*\n\nvalidation\x18\x07 \x01(\x0b\x32\x16.gephyra.v1.Likelihood\x12(\n\x08gaussian\x18\x08 \x01(\x0b\x32\x16.gephyra.v1.Likelihood\x12\x15\n\rtrain_seconds\x18\t \x01(\x01\x12\x10\n\x08warnings\x18\n \x03(\t\x12\x1a\n\x12target_evaluations\x18\x0b \x01(\x03*\xcb\x01\n\nPrediction\x12\x1a\n\x16PREDICTION_UNSPECIFIED\x10\x00\x12\x14\n\x10PREDICTION_NOISE\x10\x01\x12\x13\n\x0fPREDICTION_DATA\x10\x02\x12\x17\n\x13PREDICTION_VELOCITY\x10\x03\x12\x14\n\x10PREDICTION_SCORE\x10\x04\x12\x1c\n\x18PREDICTION_FLOW_VELOCITY\x10\x05\x12\x12\n\x0ePREDICTION_EDM\x10\x06\x12\x15\n\x11PREDICTION_ENERGY\x10\x07*\x91\x02\n\tWeighting\x12\x19\n\x15WEIGHTING_UNSPECIFIED\x10\x00\x12\x12\n\x0eWEIGHTING_ELBO\x10\x01\x12\x14\n\x10WEIGHTING_SIMPLE\x10\x02\x12\x16\n\x12WEIGHTING_RESCALED\x10\x03\x12\x15\n\x11WEIGHTING_MIN_SNR\x10\x04\x12\x1a\n\x16WEIGHTING_SOFT_MIN_SNR\x10\x05\x12\x10\n\x0cWEIGHTING_P2\x10\x06\x12\x15\n\x11WEIGHTING_SIGMOID\x10\x07\x12\x1b\n\x17WEIGHTING_TRUNCATED_SNR\x10\x08\x12\x11\n\rWEIGHTING_EDM\x10\t\x12\x1b\n\x17WEIGHTING_FLOW_MATCHING\x10\n*\xe0\x01\n\rNoiseSchedule\x12\x1e\n\x1aNOISE_SCHEDULE_UNSPECIFIED\x10\x00\x12\x19\n\x15NOISE_SCHEDULE_COSINE\x10\x01\x12\x19\n\x15NOISE_SCHEDULE_LINEAR\x10\x02\x12\"\n\x1eNOISE_SCHEDULE_UNIFORM_LOG_SNR\x10\x03\x12\x1c\n\x18NOISE_SCHEDULE_RECTIFIED\x10\x04\x12\x1f\n\x1bNOISE_SCHEDULE_LOGIT_NORMAL\x10\x05\x12\x16\n\x12NOISE_SCHEDULE_EDM\x10\x06*\xfc\x01\n\x0bNoiseLevels\x12\x1c\n\x18NOISE_LEVELS_UNSPECIFIED\x10\x00\x12\x18\n\x14NOISE_LEVELS_UNIFORM\x10\x01\x12 \n\x1cNOISE_LEVELS_LOW_DISCREPANCY\x10\x02\x12\x1b\n\x17NOISE_LEVELS_STRATIFIED\x10\x03\x12 \n\x1cNOISE_LEVELS_UNIFORM_LOG_SNR\x10\x04\x12\x1a\n\x16NOISE_LEVELS_LOGNORMAL\x10\x05\x12\x1d\n\x19NOISE_LEVELS_LOGIT_NORMAL\x10\x06\x12\x19\n\x15NOISE_LEVELS_ADAPTIVE\x10\x07*Q\n\x04Head\x12\x14\n\x10HEAD_UNSPECIFIED\x10\x00\x12\r\n\tHEAD_AUTO\x10\x01\x12\x13\n\x0fHEAD_CONTINUOUS\x10\x02\x12\x0f\n\x0bHEAD_LEVELS\x10\x03*\xb7\x01\n\x06Solver\x12\x16\n\x12SOLVER_UNSPECIFIED\x10\x00\x12\x14\n\x10SOLVER_ANCESTRAL\x10\x01\x12\x1a\n\x16SOLVER_ANCESTRAL_LARGE\x10\x02\x12\x0f\n\x0bSOLVER_DDIM\x10\x03\x12\x15\n\x11SOLVER_DPM_SOLVER\x10\x04\x12\x0f\n\x0bSOLVER_HEUN\x10\x05\x12\x19\n\x15SOLVER_EULER_MARUYAMA\x10\x06\x12\x0f\n\x0bSOLVER_FLOW\x10\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gephyra.protos.denoising_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PREDICTION']._serialized_start=428
-  _globals['_PREDICTION']._serialized_end=631
-  _globals['_WEIGHTING']._serialized_start=634
-  _globals['_WEIGHTING']._serialized_end=907
-  _globals['_NOISESCHEDULE']._serialized_start=910
-  _globals['_NOISESCHEDULE']._serialized_end=1134
-  _globals['_NOISELEVELS']._serialized_start=1137
-  _globals['_NOISELEVELS']._serialized_end=1389
-  _globals['_HEAD']._serialized_start=1391
-  _globals['_HEAD']._serialized_end=1472
-  _globals['_SOLVER']._serialized_start=1475
-  _globals['_SOLVER']._serialized_end=1658
+  _globals['_PREDICTION']._serialized_start=456
+  _globals['_PREDICTION']._serialized_end=659
+  _globals['_WEIGHTING']._serialized_start=662
+  _globals['_WEIGHTING']._serialized_end=935
+  _globals['_NOISESCHEDULE']._serialized_start=938
+  _globals['_NOISESCHEDULE']._serialized_end=1162
+  _globals['_NOISELEVELS']._serialized_start=1165
+  _globals['_NOISELEVELS']._serialized_end=1417
+  _globals['_HEAD']._serialized_start=1419
+  _globals['_HEAD']._serialized_end=1500
+  _globals['_SOLVER']._serialized_start=1503
+  _globals['_SOLVER']._serialized_end=1686
   _globals['_LEVELBIN']._serialized_start=46
   _globals['_LEVELBIN']._serialized_end=97
   _globals['_LIKELIHOOD']._serialized_start=99
   _globals['_LIKELIHOOD']._serialized_end=185
   _globals['_DENOISINGREPORT']._serialized_start=188
-  _globals['_DENOISINGREPORT']._serialized_end=425
+  _globals['_DENOISINGREPORT']._serialized_end=453
 # @@protoc_insertion_point(module_scope)

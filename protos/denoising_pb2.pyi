@@ -270,6 +270,7 @@ class DenoisingReport(_message.Message):
     GAUSSIAN_FIELD_NUMBER: _builtins.int
     TRAIN_SECONDS_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    TARGET_EVALUATIONS_FIELD_NUMBER: _builtins.int
     rows: _builtins.int
     """That it was trained on."""
     dim: _builtins.int
@@ -281,6 +282,8 @@ class DenoisingReport(_message.Message):
     loss: _builtins.float
     """On rows held out, as a fraction of the Gaussian's; NaN without such rows."""
     train_seconds: _builtins.float
+    target_evaluations: _builtins.int
+    """Rows at which the score of a target was asked for; 0 without one."""
     @_builtins.property
     def validation(self) -> Global___Likelihood:
         """Negative log likelihood of these rows by the ELBO; the stopping point was chosen on them."""
@@ -306,10 +309,11 @@ class DenoisingReport(_message.Message):
         gaussian: Global___Likelihood | None = ...,
         train_seconds: _builtins.float = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        target_evaluations: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["gaussian", b"gaussian", "validation", b"validation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["best_step", b"best_step", "dim", b"dim", "discrete", b"discrete", "gaussian", b"gaussian", "loss", b"loss", "rows", b"rows", "steps", b"steps", "train_seconds", b"train_seconds", "validation", b"validation", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["best_step", b"best_step", "dim", b"dim", "discrete", b"discrete", "gaussian", b"gaussian", "loss", b"loss", "rows", b"rows", "steps", b"steps", "target_evaluations", b"target_evaluations", "train_seconds", b"train_seconds", "validation", b"validation", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -32,6 +32,10 @@ class _EuboSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EuboSource
     """The target's own sampler: the EUBO is an upper bound."""
     EUBO_SOURCE_POLISHED: _EuboSource.ValueType  # 3
     """The sampler's draws after Metropolis steps: an upper bound only as far as those have reached the target."""
+    EUBO_SOURCE_GIVEN: _EuboSource.ValueType  # 4
+    """Draws that came with the training request and that nothing learned from: an upper bound only as far as they are
+    draws of the target.
+    """
 
 class EuboSource(_EuboSource, metaclass=_EuboSourceEnumTypeWrapper):
     """Where the ends of backward paths come from."""
@@ -43,6 +47,10 @@ EUBO_SOURCE_EXACT: EuboSource.ValueType  # 2
 """The target's own sampler: the EUBO is an upper bound."""
 EUBO_SOURCE_POLISHED: EuboSource.ValueType  # 3
 """The sampler's draws after Metropolis steps: an upper bound only as far as those have reached the target."""
+EUBO_SOURCE_GIVEN: EuboSource.ValueType  # 4
+"""Draws that came with the training request and that nothing learned from: an upper bound only as far as they are
+draws of the target.
+"""
 Global___EuboSource: _TypeAlias = EuboSource  # noqa: Y015
 
 class _Served:

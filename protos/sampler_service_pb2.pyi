@@ -82,7 +82,9 @@ class Sampler(_message.Message):
     digest: _builtins.str
     """SHA-256 (hex) of the stored file."""
     dataset: _builtins.str
-    """Of a model of data, in place of target, config and report: `datasets/{dataset}`, how it was modelled, and how well."""
+    """Of a model of data, in place of target, config and report: `datasets/{dataset}` (empty for an imported model whose
+    data are not here), how it was modelled, and how well.
+    """
     @_builtins.property
     def config(self) -> _training_service_pb2.TrainingConfig: ...
     @_builtins.property
@@ -254,7 +256,9 @@ class ImportSamplerRequest(_message.Message):
         TARGET_ID_FIELD_NUMBER: _builtins.int
         REQUEST_ID_FIELD_NUMBER: _builtins.int
         target_id: _builtins.str
-        """Id of the target to register; empty: the id in the file, or a new one if that is taken by other content."""
+        """Id of the target to register; empty: the id in the file, or a new one if that is taken by other content. Of a
+        model of data always empty.
+        """
         request_id: _builtins.str
         def __init__(
             self,

@@ -86,14 +86,16 @@ class SamplerServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ExportSampler(self, request, context):
-        """The sampler with its target as one safetensors file (JSON in its header), in chunks.
+        """The sampler with its target, or a model of data without the data, as one safetensors file (JSON in its header), in
+        chunks.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ImportSampler(self, request_iterator, context):
-        """Brings an exported sampler into this server: its target is registered and checked, then the sampler stored.
+        """Brings an exported sampler into this server: its target is registered and checked, then the sampler stored. A model
+        of data is of the data set of the same name and content, if that is here.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

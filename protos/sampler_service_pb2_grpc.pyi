@@ -38,9 +38,13 @@ class SamplerServiceStub:
     ListSamplers: _grpc.UnaryUnaryMultiCallable[_sampler_service_pb2.ListSamplersRequest, _sampler_service_pb2.ListSamplersResponse]
     DeleteSampler: _grpc.UnaryUnaryMultiCallable[_sampler_service_pb2.DeleteSamplerRequest, _empty_pb2.Empty]
     ExportSampler: _grpc.UnaryStreamMultiCallable[_sampler_service_pb2.ExportSamplerRequest, _sampler_service_pb2.ExportSamplerResponse]
-    """The sampler with its target as one safetensors file (JSON in its header), in chunks."""
+    """The sampler with its target, or a model of data without the data, as one safetensors file (JSON in its header), in
+    chunks.
+    """
     ImportSampler: _grpc.StreamUnaryMultiCallable[_sampler_service_pb2.ImportSamplerRequest, _sampler_service_pb2.Sampler]
-    """Brings an exported sampler into this server: its target is registered and checked, then the sampler stored."""
+    """Brings an exported sampler into this server: its target is registered and checked, then the sampler stored. A model
+    of data is of the data set of the same name and content, if that is here.
+    """
 
 @_typing.type_check_only
 class SamplerServiceAsyncStub(SamplerServiceStub):
@@ -51,9 +55,13 @@ class SamplerServiceAsyncStub(SamplerServiceStub):
     ListSamplers: _aio.UnaryUnaryMultiCallable[_sampler_service_pb2.ListSamplersRequest, _sampler_service_pb2.ListSamplersResponse]  # type: ignore[assignment]
     DeleteSampler: _aio.UnaryUnaryMultiCallable[_sampler_service_pb2.DeleteSamplerRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     ExportSampler: _aio.UnaryStreamMultiCallable[_sampler_service_pb2.ExportSamplerRequest, _sampler_service_pb2.ExportSamplerResponse]  # type: ignore[assignment]
-    """The sampler with its target as one safetensors file (JSON in its header), in chunks."""
+    """The sampler with its target, or a model of data without the data, as one safetensors file (JSON in its header), in
+    chunks.
+    """
     ImportSampler: _aio.StreamUnaryMultiCallable[_sampler_service_pb2.ImportSamplerRequest, _sampler_service_pb2.Sampler]  # type: ignore[assignment]
-    """Brings an exported sampler into this server: its target is registered and checked, then the sampler stored."""
+    """Brings an exported sampler into this server: its target is registered and checked, then the sampler stored. A model
+    of data is of the data set of the same name and content, if that is here.
+    """
 
 class SamplerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Trained samplers, the stored results of jobs."""
@@ -85,7 +93,9 @@ class SamplerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sampler_service_pb2.ExportSamplerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_sampler_service_pb2.ExportSamplerResponse], _abc.AsyncIterator[_sampler_service_pb2.ExportSamplerResponse]]:
-        """The sampler with its target as one safetensors file (JSON in its header), in chunks."""
+        """The sampler with its target, or a model of data without the data, as one safetensors file (JSON in its header), in
+        chunks.
+        """
 
     @_abc_1.abstractmethod
     def ImportSampler(
@@ -93,7 +103,9 @@ class SamplerServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_sampler_service_pb2.ImportSamplerRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_sampler_service_pb2.Sampler, _abc.Awaitable[_sampler_service_pb2.Sampler]]:
-        """Brings an exported sampler into this server: its target is registered and checked, then the sampler stored."""
+        """Brings an exported sampler into this server: its target is registered and checked, then the sampler stored. A model
+        of data is of the data set of the same name and content, if that is here.
+        """
 
 def add_SamplerServiceServicer_to_server(servicer: SamplerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 

@@ -29,7 +29,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#gephyra/protos/target_service.proto\x12\ngephyra.v1\x1a\x1cgephyra/protos/program.proto\x1a\x1bgephyra/protos/tensor.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xe5\x02\n\x06Target\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\'\n\x05state\x18\x03 \x01(\x0e\x32\x18.gephyra.v1.Target.State\x12!\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.google.rpc.Status\x12\x0b\n\x03\x64im\x18\x05 \x01(\x05\x12\x1f\n\x05sites\x18\x06 \x03(\x0b\x32\x10.gephyra.v1.Site\x12\x12\n\x05log_z\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x0e\n\x06\x64igest\x18\x08 \x01(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06source\x18\n \x01(\t\"W\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_CHECKING\x10\x01\x12\x0f\n\x0bSTATE_READY\x10\x02\x12\x12\n\x0eSTATE_REJECTED\x10\x03\x42\x08\n\x06_log_z\"t\n\x10TargetDefinition\x12&\n\x07program\x18\x01 \x01(\x0b\x32\x13.gephyra.v1.ProgramH\x00\x12\x30\n\tcatalogue\x18\x02 \x01(\x0b\x32\x1b.gephyra.v1.CatalogueTargetH\x00\x42\x06\n\x04kind\"U\n\x0f\x43\x61talogueTarget\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12\x32\n\nparameters\x18\x02 \x03(\x0b\x32\x1e.gephyra.v1.CatalogueParameter\"\xaa\x01\n\x12\x43\x61talogueParameter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\tint_value\x18\x02 \x01(\x03H\x00\x12\x15\n\x0b\x66loat_value\x18\x03 \x01(\x01H\x00\x12\x13\n\tstr_value\x18\x04 \x01(\tH\x00\x12\x14\n\nbool_value\x18\x05 \x01(\x08H\x00\x12&\n\x05\x61rray\x18\x06 \x01(\x0b\x32\x15.gephyra.v1.DataArrayH\x00\x42\x07\n\x05value\"n\n\x13\x43reateTargetRequest\x12\x11\n\ttarget_id\x18\x01 \x01(\t\x12\x30\n\ndefinition\x18\x02 \x01(\x0b\x32\x1c.gephyra.v1.TargetDefinition\x12\x12\n\nrequest_id\x18\x03 \x01(\t\" \n\x10GetTargetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\";\n\x12ListTargetsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"S\n\x13ListTargetsResponse\x12#\n\x07targets\x18\x01 \x03(\x0b\x32\x12.gephyra.v1.Target\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"#\n\x13\x44\x65leteTargetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"@\n\x12\x43heckTargetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06points\x18\x02 \x01(\x05\x12\x0c\n\x04seed\x18\x03 \x01(\x04\"\x8a\x01\n\x13\x43heckTargetResponse\x12\x39\n\x08\x66indings\x18\x01 \x03(\x0b\x32\'.gephyra.v1.CheckTargetResponse.Finding\x1a\x38\n\x07\x46inding\x12\r\n\x05\x63heck\x18\x01 \x01(\t\x12\x0e\n\x06passed\x18\x02 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\"[\n\x15\x45valuateTargetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1d\n\x01x\x18\x02 \x01(\x0b\x32\x12.gephyra.v1.Tensor\x12\x15\n\rinclude_sites\x18\x03 \x01(\x08\"\x8c\x01\n\x16\x45valuateTargetResponse\x12\'\n\x0blog_density\x18\x01 \x01(\x0b\x32\x12.gephyra.v1.Tensor\x12!\n\x05score\x18\x02 \x01(\x0b\x32\x12.gephyra.v1.Tensor\x12&\n\x05sites\x18\x03 \x03(\x0b\x32\x17.gephyra.v1.NamedTensor2\xd5\x03\n\rTargetService\x12\x43\n\x0c\x43reateTarget\x12\x1f.gephyra.v1.CreateTargetRequest\x1a\x12.gephyra.v1.Target\x12=\n\tGetTarget\x12\x1c.gephyra.v1.GetTargetRequest\x1a\x12.gephyra.v1.Target\x12N\n\x0bListTargets\x12\x1e.gephyra.v1.ListTargetsRequest\x1a\x1f.gephyra.v1.ListTargetsResponse\x12G\n\x0c\x44\x65leteTarget\x12\x1f.gephyra.v1.DeleteTargetRequest\x1a\x16.google.protobuf.Empty\x12N\n\x0b\x43heckTarget\x12\x1e.gephyra.v1.CheckTargetRequest\x1a\x1f.gephyra.v1.CheckTargetResponse\x12W\n\x0e\x45valuateTarget\x12!.gephyra.v1.EvaluateTargetRequest\x1a\".gephyra.v1.EvaluateTargetResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#gephyra/protos/target_service.proto\x12\ngephyra.v1\x1a\x1cgephyra/protos/program.proto\x1a\x1bgephyra/protos/tensor.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xe5\x02\n\x06Target\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\'\n\x05state\x18\x03 \x01(\x0e\x32\x18.gephyra.v1.Target.State\x12!\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.google.rpc.Status\x12\x0b\n\x03\x64im\x18\x05 \x01(\x05\x12\x1f\n\x05sites\x18\x06 \x03(\x0b\x32\x10.gephyra.v1.Site\x12\x12\n\x05log_z\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x0e\n\x06\x64igest\x18\x08 \x01(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06source\x18\n \x01(\t\"W\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_CHECKING\x10\x01\x12\x0f\n\x0bSTATE_READY\x10\x02\x12\x12\n\x0eSTATE_REJECTED\x10\x03\x42\x08\n\x06_log_z\"\x9f\x01\n\x10TargetDefinition\x12&\n\x07program\x18\x01 \x01(\x0b\x32\x13.gephyra.v1.ProgramH\x00\x12\x30\n\tcatalogue\x18\x02 \x01(\x0b\x32\x1b.gephyra.v1.CatalogueTargetH\x00\x12)\n\x05model\x18\x03 \x01(\x0b\x32\x18.gephyra.v1.TrainedModelH\x00\x42\x06\n\x04kind\";\n\x0cTrainedModel\x12\x11\n\x07sampler\x18\x01 \x01(\tH\x00\x12\x0e\n\x04\x62lob\x18\x02 \x01(\tH\x00\x42\x08\n\x06source\"U\n\x0f\x43\x61talogueTarget\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12\x32\n\nparameters\x18\x02 \x03(\x0b\x32\x1e.gephyra.v1.CatalogueParameter\"\xaa\x01\n\x12\x43\x61talogueParameter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\tint_value\x18\x02 \x01(\x03H\x00\x12\x15\n\x0b\x66loat_value\x18\x03 \x01(\x01H\x00\x12\x13\n\tstr_value\x18\x04 \x01(\tH\x00\x12\x14\n\nbool_value\x18\x05 \x01(\x08H\x00\x12&\n\x05\x61rray\x18\x06 \x01(\x0b\x32\x15.gephyra.v1.DataArrayH\x00\x42\x07\n\x05value\"n\n\x13\x43reateTargetRequest\x12\x11\n\ttarget_id\x18\x01 \x01(\t\x12\x30\n\ndefinition\x18\x02 \x01(\x0b\x32\x1c.gephyra.v1.TargetDefinition\x12\x12\n\nrequest_id\x18\x03 \x01(\t\" \n\x10GetTargetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\";\n\x12ListTargetsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"S\n\x13ListTargetsResponse\x12#\n\x07targets\x18\x01 \x03(\x0b\x32\x12.gephyra.v1.Target\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"#\n\x13\x44\x65leteTargetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"@\n\x12\x43heckTargetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06points\x18\x02 \x01(\x05\x12\x0c\n\x04seed\x18\x03 \x01(\x04\"\x8a\x01\n\x13\x43heckTargetResponse\x12\x39\n\x08\x66indings\x18\x01 \x03(\x0b\x32\'.gephyra.v1.CheckTargetResponse.Finding\x1a\x38\n\x07\x46inding\x12\r\n\x05\x63heck\x18\x01 \x01(\t\x12\x0e\n\x06passed\x18\x02 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\"[\n\x15\x45valuateTargetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1d\n\x01x\x18\x02 \x01(\x0b\x32\x12.gephyra.v1.Tensor\x12\x15\n\rinclude_sites\x18\x03 \x01(\x08\"\x8c\x01\n\x16\x45valuateTargetResponse\x12\'\n\x0blog_density\x18\x01 \x01(\x0b\x32\x12.gephyra.v1.Tensor\x12!\n\x05score\x18\x02 \x01(\x0b\x32\x12.gephyra.v1.Tensor\x12&\n\x05sites\x18\x03 \x03(\x0b\x32\x17.gephyra.v1.NamedTensor2\xd5\x03\n\rTargetService\x12\x43\n\x0c\x43reateTarget\x12\x1f.gephyra.v1.CreateTargetRequest\x1a\x12.gephyra.v1.Target\x12=\n\tGetTarget\x12\x1c.gephyra.v1.GetTargetRequest\x1a\x12.gephyra.v1.Target\x12N\n\x0bListTargets\x12\x1e.gephyra.v1.ListTargetsRequest\x1a\x1f.gephyra.v1.ListTargetsResponse\x12G\n\x0c\x44\x65leteTarget\x12\x1f.gephyra.v1.DeleteTargetRequest\x1a\x16.google.protobuf.Empty\x12N\n\x0b\x43heckTarget\x12\x1e.gephyra.v1.CheckTargetRequest\x1a\x1f.gephyra.v1.CheckTargetResponse\x12W\n\x0e\x45valuateTarget\x12!.gephyra.v1.EvaluateTargetRequest\x1a\".gephyra.v1.EvaluateTargetResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,32 +40,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TARGET']._serialized_end=555
   _globals['_TARGET_STATE']._serialized_start=458
   _globals['_TARGET_STATE']._serialized_end=545
-  _globals['_TARGETDEFINITION']._serialized_start=557
-  _globals['_TARGETDEFINITION']._serialized_end=673
-  _globals['_CATALOGUETARGET']._serialized_start=675
-  _globals['_CATALOGUETARGET']._serialized_end=760
-  _globals['_CATALOGUEPARAMETER']._serialized_start=763
-  _globals['_CATALOGUEPARAMETER']._serialized_end=933
-  _globals['_CREATETARGETREQUEST']._serialized_start=935
-  _globals['_CREATETARGETREQUEST']._serialized_end=1045
-  _globals['_GETTARGETREQUEST']._serialized_start=1047
-  _globals['_GETTARGETREQUEST']._serialized_end=1079
-  _globals['_LISTTARGETSREQUEST']._serialized_start=1081
-  _globals['_LISTTARGETSREQUEST']._serialized_end=1140
-  _globals['_LISTTARGETSRESPONSE']._serialized_start=1142
-  _globals['_LISTTARGETSRESPONSE']._serialized_end=1225
-  _globals['_DELETETARGETREQUEST']._serialized_start=1227
-  _globals['_DELETETARGETREQUEST']._serialized_end=1262
-  _globals['_CHECKTARGETREQUEST']._serialized_start=1264
-  _globals['_CHECKTARGETREQUEST']._serialized_end=1328
-  _globals['_CHECKTARGETRESPONSE']._serialized_start=1331
-  _globals['_CHECKTARGETRESPONSE']._serialized_end=1469
-  _globals['_CHECKTARGETRESPONSE_FINDING']._serialized_start=1413
-  _globals['_CHECKTARGETRESPONSE_FINDING']._serialized_end=1469
-  _globals['_EVALUATETARGETREQUEST']._serialized_start=1471
-  _globals['_EVALUATETARGETREQUEST']._serialized_end=1562
-  _globals['_EVALUATETARGETRESPONSE']._serialized_start=1565
-  _globals['_EVALUATETARGETRESPONSE']._serialized_end=1705
-  _globals['_TARGETSERVICE']._serialized_start=1708
-  _globals['_TARGETSERVICE']._serialized_end=2177
+  _globals['_TARGETDEFINITION']._serialized_start=558
+  _globals['_TARGETDEFINITION']._serialized_end=717
+  _globals['_TRAINEDMODEL']._serialized_start=719
+  _globals['_TRAINEDMODEL']._serialized_end=778
+  _globals['_CATALOGUETARGET']._serialized_start=780
+  _globals['_CATALOGUETARGET']._serialized_end=865
+  _globals['_CATALOGUEPARAMETER']._serialized_start=868
+  _globals['_CATALOGUEPARAMETER']._serialized_end=1038
+  _globals['_CREATETARGETREQUEST']._serialized_start=1040
+  _globals['_CREATETARGETREQUEST']._serialized_end=1150
+  _globals['_GETTARGETREQUEST']._serialized_start=1152
+  _globals['_GETTARGETREQUEST']._serialized_end=1184
+  _globals['_LISTTARGETSREQUEST']._serialized_start=1186
+  _globals['_LISTTARGETSREQUEST']._serialized_end=1245
+  _globals['_LISTTARGETSRESPONSE']._serialized_start=1247
+  _globals['_LISTTARGETSRESPONSE']._serialized_end=1330
+  _globals['_DELETETARGETREQUEST']._serialized_start=1332
+  _globals['_DELETETARGETREQUEST']._serialized_end=1367
+  _globals['_CHECKTARGETREQUEST']._serialized_start=1369
+  _globals['_CHECKTARGETREQUEST']._serialized_end=1433
+  _globals['_CHECKTARGETRESPONSE']._serialized_start=1436
+  _globals['_CHECKTARGETRESPONSE']._serialized_end=1574
+  _globals['_CHECKTARGETRESPONSE_FINDING']._serialized_start=1518
+  _globals['_CHECKTARGETRESPONSE_FINDING']._serialized_end=1574
+  _globals['_EVALUATETARGETREQUEST']._serialized_start=1576
+  _globals['_EVALUATETARGETREQUEST']._serialized_end=1667
+  _globals['_EVALUATETARGETRESPONSE']._serialized_start=1670
+  _globals['_EVALUATETARGETRESPONSE']._serialized_end=1810
+  _globals['_TARGETSERVICE']._serialized_start=1813
+  _globals['_TARGETSERVICE']._serialized_end=2282
 # @@protoc_insertion_point(module_scope)

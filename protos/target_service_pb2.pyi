@@ -60,7 +60,7 @@ class Target(_message.Message):
     state: Global___Target.State.ValueType
     dim: _builtins.int
     log_z: _builtins.float
-    """Known log Z, catalogue targets only."""
+    """Known log Z, of catalogue targets and trained models only."""
     digest: _builtins.str
     """SHA-256 (hex) of the definition: equal content has equal digests."""
     source: _builtins.str
@@ -105,25 +105,59 @@ class TargetDefinition(_message.Message):
 
     PROGRAM_FIELD_NUMBER: _builtins.int
     CATALOGUE_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def program(self) -> _program_pb2.Program: ...
     @_builtins.property
     def catalogue(self) -> Global___CatalogueTarget: ...
+    @_builtins.property
+    def model(self) -> Global___TrainedModel: ...
     def __init__(
         self,
         *,
         program: _program_pb2.Program | None = ...,
         catalogue: Global___CatalogueTarget | None = ...,
+        model: Global___TrainedModel | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["catalogue", b"catalogue", "kind", b"kind", "program", b"program"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["catalogue", b"catalogue", "kind", b"kind", "model", b"model", "program", b"program"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalogue", b"catalogue", "kind", b"kind", "program", b"program"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalogue", b"catalogue", "kind", b"kind", "model", b"model", "program", b"program"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["program", "catalogue"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["program", "catalogue", "model"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
 Global___TargetDefinition: _TypeAlias = TargetDefinition  # noqa: Y015
+
+@_typing.final
+class TrainedModel(_message.Message):
+    """A model of data as a density: that of its probability flow, which is normalised (log Z = 0). Not of data on levels,
+    and of at most 100 columns. The target keeps the model's file: the sampler may be deleted.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SAMPLER_FIELD_NUMBER: _builtins.int
+    BLOB_FIELD_NUMBER: _builtins.int
+    sampler: _builtins.str
+    """`samplers/{sampler}`, a model of data."""
+    blob: _builtins.str
+    """`blobs/{sha256}`: its file; a stored definition has this."""
+    def __init__(
+        self,
+        *,
+        sampler: _builtins.str = ...,
+        blob: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["blob", b"blob", "sampler", b"sampler", "source", b"source"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blob", b"blob", "sampler", b"sampler", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["sampler", "blob"]  # noqa: Y015
+    _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_source) -> _WhichOneofReturnType_source | None: ...
+
+Global___TrainedModel: _TypeAlias = TrainedModel  # noqa: Y015
 
 @_typing.final
 class CatalogueTarget(_message.Message):

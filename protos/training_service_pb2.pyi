@@ -272,6 +272,7 @@ class TrainingConfig(_message.Message):
     DEVICE_FIELD_NUMBER: _builtins.int
     PRECISION_FIELD_NUMBER: _builtins.int
     START_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
     method: Global___Method.ValueType
     loss: Global___Loss.ValueType
     precondition: Global___Precondition.ValueType
@@ -318,6 +319,11 @@ class TrainingConfig(_message.Message):
     bridge. Method, integrator, precondition, steps and width are then its own: absent, or equal. Empty: from scratch.
     Told by the job; a sampler's own config leaves it out.
     """
+    samples: _builtins.str
+    """`datasets/{dataset}`: draws of the target, column i being its unconstrained coordinate i, from which training
+    starts. Half of them are kept out of it and give the report its EUBO, unless the target draws exactly. Empty: none.
+    Told by the job; a sampler's own config leaves it out.
+    """
     def __init__(
         self,
         *,
@@ -348,10 +354,11 @@ class TrainingConfig(_message.Message):
         device: Global___Device.ValueType = ...,
         precision: Global___Precision.ValueType = ...,
         start: _builtins.str = ...,
+        samples: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_annealing_rate", b"_annealing_rate", "_batch_size", b"_batch_size", "_diffusion_rate", b"_diffusion_rate", "_ema", b"_ema", "_goal_ess_fraction", b"_goal_ess_fraction", "_goal_gap", b"_goal_gap", "_learn_annealing", b"_learn_annealing", "_learn_diffusion", b"_learn_diffusion", "_learn_prior", b"_learn_prior", "_learn_time", b"_learn_time", "_learning_rate", b"_learning_rate", "_prior_rate", b"_prior_rate", "_reward_to_go", b"_reward_to_go", "_seed", b"_seed", "_steps", b"_steps", "_time_rate", b"_time_rate", "_width", b"_width", "annealing_rate", b"annealing_rate", "batch_size", b"batch_size", "budget", b"budget", "diffusion_rate", b"diffusion_rate", "ema", b"ema", "goal_ess_fraction", b"goal_ess_fraction", "goal_gap", b"goal_gap", "iterations", b"iterations", "learn_annealing", b"learn_annealing", "learn_diffusion", b"learn_diffusion", "learn_prior", b"learn_prior", "learn_time", b"learn_time", "learning_rate", b"learning_rate", "prior_rate", b"prior_rate", "reward_to_go", b"reward_to_go", "seconds", b"seconds", "seed", b"seed", "steps", b"steps", "target_evaluations", b"target_evaluations", "time_rate", b"time_rate", "width", b"width"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_annealing_rate", b"_annealing_rate", "_batch_size", b"_batch_size", "_diffusion_rate", b"_diffusion_rate", "_ema", b"_ema", "_goal_ess_fraction", b"_goal_ess_fraction", "_goal_gap", b"_goal_gap", "_learn_annealing", b"_learn_annealing", "_learn_diffusion", b"_learn_diffusion", "_learn_prior", b"_learn_prior", "_learn_time", b"_learn_time", "_learning_rate", b"_learning_rate", "_prior_rate", b"_prior_rate", "_reward_to_go", b"_reward_to_go", "_seed", b"_seed", "_steps", b"_steps", "_time_rate", b"_time_rate", "_width", b"_width", "annealing_rate", b"annealing_rate", "batch_size", b"batch_size", "budget", b"budget", "device", b"device", "diffusion_rate", b"diffusion_rate", "ema", b"ema", "goal_ess_fraction", b"goal_ess_fraction", "goal_gap", b"goal_gap", "integrator", b"integrator", "iterations", b"iterations", "learn_annealing", b"learn_annealing", "learn_diffusion", b"learn_diffusion", "learn_prior", b"learn_prior", "learn_time", b"learn_time", "learning_rate", b"learning_rate", "loss", b"loss", "method", b"method", "precision", b"precision", "precondition", b"precondition", "prior_rate", b"prior_rate", "reward_to_go", b"reward_to_go", "seconds", b"seconds", "seed", b"seed", "start", b"start", "steps", b"steps", "target_evaluations", b"target_evaluations", "time_rate", b"time_rate", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_annealing_rate", b"_annealing_rate", "_batch_size", b"_batch_size", "_diffusion_rate", b"_diffusion_rate", "_ema", b"_ema", "_goal_ess_fraction", b"_goal_ess_fraction", "_goal_gap", b"_goal_gap", "_learn_annealing", b"_learn_annealing", "_learn_diffusion", b"_learn_diffusion", "_learn_prior", b"_learn_prior", "_learn_time", b"_learn_time", "_learning_rate", b"_learning_rate", "_prior_rate", b"_prior_rate", "_reward_to_go", b"_reward_to_go", "_seed", b"_seed", "_steps", b"_steps", "_time_rate", b"_time_rate", "_width", b"_width", "annealing_rate", b"annealing_rate", "batch_size", b"batch_size", "budget", b"budget", "device", b"device", "diffusion_rate", b"diffusion_rate", "ema", b"ema", "goal_ess_fraction", b"goal_ess_fraction", "goal_gap", b"goal_gap", "integrator", b"integrator", "iterations", b"iterations", "learn_annealing", b"learn_annealing", "learn_diffusion", b"learn_diffusion", "learn_prior", b"learn_prior", "learn_time", b"learn_time", "learning_rate", b"learning_rate", "loss", b"loss", "method", b"method", "precision", b"precision", "precondition", b"precondition", "prior_rate", b"prior_rate", "reward_to_go", b"reward_to_go", "samples", b"samples", "seconds", b"seconds", "seed", b"seed", "start", b"start", "steps", b"steps", "target_evaluations", b"target_evaluations", "time_rate", b"time_rate", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__annealing_rate: _TypeAlias = _typing.Literal["annealing_rate"]  # noqa: Y015
     _WhichOneofArgType__annealing_rate: _TypeAlias = _typing.Literal["_annealing_rate", b"_annealing_rate"]  # noqa: Y015
@@ -456,6 +463,7 @@ class DenoisingConfig(_message.Message):
     DEVICE_FIELD_NUMBER: _builtins.int
     PRECISION_FIELD_NUMBER: _builtins.int
     WEIGHT_DECAY_FIELD_NUMBER: _builtins.int
+    SCORE_OF_FIELD_NUMBER: _builtins.int
     prediction: _denoising_pb2.Prediction.ValueType
     weighting: _denoising_pb2.Weighting.ValueType
     schedule: _denoising_pb2.NoiseSchedule.ValueType
@@ -487,6 +495,11 @@ class DenoisingConfig(_message.Message):
     precision: Global___Precision.ValueType
     weight_decay: _builtins.float
     """What weights lose in a step, over the learning rate, with 1000 rows; it falls like 1 / rows."""
+    score_of: _builtins.str
+    """`targets/{target}`, state READY, of which the rows are draws, columns in its order: its score at each row leaves
+    the loss less noise. Empty: from the rows alone. Not with a head of levels. Told by the job; a sampler's own config
+    leaves it out.
+    """
     @_builtins.property
     def image(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Channels, height and width where rows are images, for which there is a U-Net; empty: rows are vectors."""
@@ -516,10 +529,11 @@ class DenoisingConfig(_message.Message):
         device: Global___Device.ValueType = ...,
         precision: Global___Precision.ValueType = ...,
         weight_decay: _builtins.float | None = ...,
+        score_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_blocks", b"_blocks", "_ema", b"_ema", "_high", b"_high", "_learning_rate", b"_learning_rate", "_seed", b"_seed", "_solver_steps", b"_solver_steps", "_time_steps", b"_time_steps", "_validation", b"_validation", "_weight_decay", b"_weight_decay", "_width", b"_width", "batch_size", b"batch_size", "blocks", b"blocks", "budget", b"budget", "ema", b"ema", "high", b"high", "iterations", b"iterations", "learning_rate", b"learning_rate", "seconds", b"seconds", "seed", b"seed", "solver_steps", b"solver_steps", "time_steps", b"time_steps", "validation", b"validation", "weight_decay", b"weight_decay", "width", b"width"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_blocks", b"_blocks", "_ema", b"_ema", "_high", b"_high", "_learning_rate", b"_learning_rate", "_seed", b"_seed", "_solver_steps", b"_solver_steps", "_time_steps", b"_time_steps", "_validation", b"_validation", "_weight_decay", b"_weight_decay", "_width", b"_width", "batch_size", b"batch_size", "blocks", b"blocks", "budget", b"budget", "device", b"device", "ema", b"ema", "head", b"head", "high", b"high", "image", b"image", "iterations", b"iterations", "learning_rate", b"learning_rate", "levels", b"levels", "precision", b"precision", "prediction", b"prediction", "schedule", b"schedule", "seconds", b"seconds", "seed", b"seed", "solver", b"solver", "solver_steps", b"solver_steps", "time_steps", b"time_steps", "validation", b"validation", "weight_decay", b"weight_decay", "weighting", b"weighting", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size", "_blocks", b"_blocks", "_ema", b"_ema", "_high", b"_high", "_learning_rate", b"_learning_rate", "_seed", b"_seed", "_solver_steps", b"_solver_steps", "_time_steps", b"_time_steps", "_validation", b"_validation", "_weight_decay", b"_weight_decay", "_width", b"_width", "batch_size", b"batch_size", "blocks", b"blocks", "budget", b"budget", "device", b"device", "ema", b"ema", "head", b"head", "high", b"high", "image", b"image", "iterations", b"iterations", "learning_rate", b"learning_rate", "levels", b"levels", "precision", b"precision", "prediction", b"prediction", "schedule", b"schedule", "score_of", b"score_of", "seconds", b"seconds", "seed", b"seed", "solver", b"solver", "solver_steps", b"solver_steps", "time_steps", b"time_steps", "validation", b"validation", "weight_decay", b"weight_decay", "weighting", b"weighting", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__batch_size: _TypeAlias = _typing.Literal["batch_size"]  # noqa: Y015
     _WhichOneofArgType__batch_size: _TypeAlias = _typing.Literal["_batch_size", b"_batch_size"]  # noqa: Y015
@@ -663,7 +677,7 @@ class TrainingMetrics(_message.Message):
     VALIDATION_FIELD_NUMBER: _builtins.int
     BINS_FIELD_NUMBER: _builtins.int
     stage: _builtins.str
-    """"precondition", "train" or "evaluate"."""
+    """"precondition", "warm-start", "train" or "evaluate"."""
     step: _builtins.int
     seconds: _builtins.float
     """Seconds spent of the budget, and the share of the budget that is done, in [0, 1]."""

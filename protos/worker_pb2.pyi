@@ -46,6 +46,7 @@ class WorkerCommand(_message.Message):
         SAMPLER_PATH_FIELD_NUMBER: _builtins.int
         THREADS_FIELD_NUMBER: _builtins.int
         START_PATH_FIELD_NUMBER: _builtins.int
+        SAMPLES_FIELD_NUMBER: _builtins.int
         target_path: _builtins.str
         checkpoint_folder: _builtins.str
         """Folder for checkpoints; the newest valid one in it is resumed."""
@@ -56,6 +57,10 @@ class WorkerCommand(_message.Message):
         """The sampler to go on from; empty: from scratch."""
         @_builtins.property
         def config(self) -> _training_service_pb2.TrainingConfig: ...
+        @_builtins.property
+        def samples(self) -> Global___WorkerCommand.Table:
+            """Draws of the target to start from; absent: none."""
+
         def __init__(
             self,
             *,
@@ -65,10 +70,11 @@ class WorkerCommand(_message.Message):
             sampler_path: _builtins.str = ...,
             threads: _builtins.int = ...,
             start_path: _builtins.str = ...,
+            samples: Global___WorkerCommand.Table | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "samples", b"samples"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_folder", b"checkpoint_folder", "config", b"config", "sampler_path", b"sampler_path", "start_path", b"start_path", "target_path", b"target_path", "threads", b"threads"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_folder", b"checkpoint_folder", "config", b"config", "sampler_path", b"sampler_path", "samples", b"samples", "start_path", b"start_path", "target_path", b"target_path", "threads", b"threads"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -259,10 +265,13 @@ class WorkerCommand(_message.Message):
         CONFIG_FIELD_NUMBER: _builtins.int
         CHECKPOINT_FOLDER_FIELD_NUMBER: _builtins.int
         SAMPLER_PATH_FIELD_NUMBER: _builtins.int
+        TARGET_PATH_FIELD_NUMBER: _builtins.int
         checkpoint_folder: _builtins.str
         """Folder for checkpoints; the newest valid one in it is resumed."""
         sampler_path: _builtins.str
         """Where to put the finished model."""
+        target_path: _builtins.str
+        """The target whose score is known at the rows; empty: none."""
         @_builtins.property
         def table(self) -> Global___WorkerCommand.Table: ...
         @_builtins.property
@@ -274,10 +283,11 @@ class WorkerCommand(_message.Message):
             config: _training_service_pb2.DenoisingConfig | None = ...,
             checkpoint_folder: _builtins.str = ...,
             sampler_path: _builtins.str = ...,
+            target_path: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "table", b"table"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_folder", b"checkpoint_folder", "config", b"config", "sampler_path", b"sampler_path", "table", b"table"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_folder", b"checkpoint_folder", "config", b"config", "sampler_path", b"sampler_path", "table", b"table", "target_path", b"target_path"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

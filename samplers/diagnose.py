@@ -20,6 +20,11 @@ _CONTRADICTION = 4.0
 _CONTRAST = 1.96
 # Polishing moves draws by chance; beyond this many standard errors and this part of a standard deviation it tells.
 _SHIFT_ERRORS, _LEAST_SHIFT = 4.0, 0.1
+# Draws behind an EUBO that may not be the target's, and what is said of them when they are not.
+_UNSURE = {
+    EuboSource.POLISHED: "the polished draws behind it have not reached the target",
+    EuboSource.GIVEN: "the samples behind it are no draws of the target",
+}
 
 
 def diagnose(report: Report) -> tuple[str, ...]:
@@ -32,6 +37,7 @@ def diagnose(report: Report) -> tuple[str, ...]:
         _modes,
         _reference,
         _two_sides,
+        _given_side,
         _upper_side,
         _shift,
         _non_finite,
@@ -133,15 +139,27 @@ def _two_sides(report: Report) -> str:
     )
 
 
+def _given_side(report: Report) -> str:
+    forward, error = report.log_z_forward, report.log_z_forward_se
+    if report.eubo_source is not EuboSource.GIVEN or forward is None or error is None:
+        return ""
+    if forward - report.log_z <= _CONTRADICTION * math.hypot(error, report.log_z_se):
+        return ""
+    return (
+        f"paths back from the given samples put log Z at {forward:.3f}, paths forward at {report.log_z:.3f} +- "
+        f"{report.log_z_se:.3f}: the sampler does not reach all of the target, or the samples are no draws of it."
+    )
+
+
 def _upper_side(report: Report) -> str:
-    eubo, error = report.eubo, report.eubo_se
-    if report.eubo_source is not EuboSource.POLISHED or eubo is None or error is None:
+    eubo, error, whose = report.eubo, report.eubo_se, _UNSURE.get(report.eubo_source)
+    if whose is None or eubo is None or error is None:
         return ""
     if eubo + _CONTRADICTION * math.hypot(error, report.log_z_se) >= report.log_z:
         return ""
     return (
-        f"the EUBO {eubo:.3f} lies below log Z {report.log_z:.3f}, which no upper bound does: the polished draws "
-        "behind it have not reached the target. Do not use the EUBO."
+        f"the EUBO {eubo:.3f} lies below log Z {report.log_z:.3f}, which no upper bound does: {whose}. "
+        "Do not use the EUBO."
     )
 
 

@@ -7,6 +7,7 @@ from gephyra.targets.base import OpaqueTarget, Target
 
 from .bridge import Bridge
 from .counted import CountedTarget
+from .given import GivenDraws
 from .measure import Candidate, measure
 from .prepare import Prepared, new_baseline
 from .report import Facts, Report, Served, Times
@@ -25,6 +26,7 @@ _AHEAD = 2.0
 def finish(
     bridge: Bridge,
     prepared: Prepared,
+    given: GivenDraws | None,
     target: Target,
     counted: CountedTarget,
     settings: TrainingSettings,
@@ -37,6 +39,7 @@ def finish(
     Args:
         bridge: The trained bridge.
         prepared: Its coordinates.
+        given: Draws of the target in them, if the caller brought any.
         target: The target, for the sampler.
         counted: The same target with the evaluations of training counted.
         settings: Settings of the run.
@@ -52,7 +55,7 @@ def finish(
     def measured(candidate: Bridge, served: Served) -> Report:
         facts = Facts(times, prepared.report, served, caveats)
         candidate.requires_grad_(False)
-        subject = Candidate(candidate, prepared.coordinates, prepared.components)
+        subject = Candidate(candidate, prepared.coordinates, prepared.components, given)
         return measure(subject, counted, "report", settings.seed, REPORT_PATHS, facts, progress)
 
     report = measured(bridge, Served.BRIDGE)

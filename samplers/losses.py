@@ -6,6 +6,7 @@ With W = -log w, log q = log p_0(z_0) + sum log F_n and log p = sum log B_n (sam
     log variance / 2:              mean( sg(W - mean W) N/(N-1) (log q - log p) )
     trajectory balance:            mean( (log Z + W)^2 ) / 2, log Z learned
     forward KL, backward paths:    mean( sg(mean W - W) N/(N-1) log p ) + mean( log p ) - mean( log q )
+    the same, stored paths:        each path with a share r_i ~ p / p_drawn instead of 1/N
     trust region, stored paths:    mean( sg(r - mean r) N/(N-1) log q ) - t mean( log p ),  r = log q / q_i + t W_i
 
 Each is an inner product of constants with log densities, so that sums over n can be differentiated in chunks. N/(N-1)
@@ -22,7 +23,7 @@ from torch import Tensor
 from .weigh import PathWeights
 
 __all__ = [
-    "DetachedLoss", "PathCoefficients", "forward_kl", "log_variance", "reverse_kl_controlled",
+    "DetachedLoss", "PathCoefficients", "forward_kl", "forward_kl_reweighted", "log_variance", "reverse_kl_controlled",
     "reverse_kl_log_derivative", "reverse_kl_reward_to_go", "trajectory_balance", "trust_region_log_variance",
 ]  # fmt: skip
 
@@ -109,6 +110,21 @@ def trajectory_balance(log_z: Tensor) -> DetachedLoss:
 def forward_kl(weights: PathWeights) -> PathCoefficients:
     """KL(P || Q) for backward paths from the target, with the leave-one-out mean (`objectives/forward.py`)."""
     advantage, share = _advantage(weights.log_weight), _shares(weights)
+    return PathCoefficients(-share, -share, advantage + share, torch.zeros_like(share))
+
+
+def forward_kl_reweighted(weights: PathWeights, log_p_drawn: Tensor) -> PathCoefficients:
+    """The same on paths of earlier backward kernels, with self-normalised importance weights (`objectives/warm.py`).
+
+    With r_i the share of path i, log w_i minus the mean over the other paths is (log w_i - mean) / (1 - r_i).
+
+    Args:
+        weights: Of stored paths under the bridge as it is now.
+        log_p_drawn: sum log B_n of the same paths when they were drawn, `(batch,)`.
+    """
+    share = (weights.backward.sum(0) - log_p_drawn).softmax(0)
+    value = weights.log_weight
+    advantage = share * (value - share @ value) / (1.0 - share).clamp(min=_TINY)
     return PathCoefficients(-share, -share, advantage + share, torch.zeros_like(share))
 
 

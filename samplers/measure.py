@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
+from gephyra.targets.base import Target
+
 from .bridge import Bridge
 from .components import Components
 from .coordinates import Coordinates
@@ -12,6 +14,7 @@ from .counted import CountedTarget
 from .diagnose import diagnose, sides_disagree
 from .estimate import estimate, standard_error
 from .evaluate import BLOCK_SIZE, Fresh, Pool, simulate_fresh
+from .given import GivenDraws
 from .modes import modes_drawn, one_each
 from .polish import step_scale, tune
 from .report import EuboSource, Facts, PolishReport, Report
@@ -31,6 +34,8 @@ class Candidate(NamedTuple):
     coordinates: Coordinates
     components: Components | None
     """Of the mixture that the preconditioner found there; one a mode where it saw several modes."""
+    given: GivenDraws | None = None
+    """Draws of the target there, brought along by the caller."""
 
 
 class _Progress:
@@ -70,11 +75,11 @@ def measure(
     bridge = candidate.bridge
     modes = _modes(candidate.components, facts.precondition.modes)
     view, upper_paths = candidate.coordinates.view(target), _upper_paths(paths)
-    exact = exact_pool(view, upper_paths, seed)
-    progress = _Progress(_blocks(paths) + (1 if exact else 2) * _blocks(upper_paths), tell)
+    pool, source = _brought(candidate, view, upper_paths, seed)
+    polish = None
+    progress = _Progress(_blocks(paths) + (1 if pool else 2) * _blocks(upper_paths), tell)
     fresh = simulate_fresh(bridge, view, modes, stream, seed, paths, upper_paths, progress.block)
     estimates = estimate(fresh.log_weight)
-    pool, polish, source = exact, None, EuboSource.EXACT
     if pool is None:
         pool, polish = _polished(candidate, target, fresh, seed, progress)
         source = EuboSource.POLISHED
@@ -98,6 +103,14 @@ def measure(
     # What both sides agree to say is no contradiction any more: look for one first.
     warnings = (*diagnose(report), *facts.caveats)
     return replace(_reconciled(report), warnings=warnings)
+
+
+def _brought(candidate: Candidate, view: Target, count: int, seed: int) -> tuple[Pool | None, EuboSource]:
+    """End points of backward paths that are no work of the sampler: the target's own draws, or else given ones."""
+    exact = exact_pool(view, count, seed)
+    if exact is None and candidate.given is not None:
+        return candidate.given.pool(count), EuboSource.GIVEN
+    return exact, EuboSource.EXACT
 
 
 def _allowing(report: Report) -> Report:

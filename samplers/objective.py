@@ -17,6 +17,7 @@ from .bridge import Bridge, Increments
 from .losses import DetachedLoss, PathCoefficients
 from .noise import NoiseSource
 from .path import Path
+from .stepper import cosine
 from .weigh import PathWeights, path_weights, spans
 
 __all__ = ["Gradient", "Objective", "descend"]
@@ -32,13 +33,15 @@ class Gradient(NamedTuple):
     """Minus the mean finite log weight, whatever the loss: comparable between losses."""
     log_weight: Tensor
     """`(batch,)` float64, constants; -inf where the path was not finite."""
+    warming: bool = False
+    """Of a warm start: these are a few paths, for show, and no ground to end a run on."""
 
     @classmethod
-    def of(cls, log_weight: Tensor) -> "Gradient":
+    def of(cls, log_weight: Tensor, *, warming: bool = False) -> "Gradient":
         """The record of these log weights."""
         constant = log_weight.detach()
         finite = constant[constant.isfinite()]
-        return cls(-float(finite.mean()) if finite.shape[0] else math.inf, constant)
+        return cls(-float(finite.mean()) if finite.shape[0] else math.inf, constant, warming)
 
 
 class Objective(nn.Module, ABC):
@@ -47,6 +50,10 @@ class Objective(nn.Module, ABC):
     @abstractmethod
     def gradient(self, bridge: Bridge, target: Target, noise: NoiseSource, batch: int) -> Gradient:
         """Add the gradient on `batch` paths to `.grad` of the parameters of the bridge and of this module."""
+
+    def rate(self, fraction: float) -> float:
+        """The learning rate of the next step as a share of its peak, at this share of the budget, in [0, 1]."""
+        return cosine(fraction)
 
     def tensors(self) -> dict[str, Tensor]:
         """What the next gradient depends on beside parameters, for a checkpoint."""

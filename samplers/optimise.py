@@ -11,7 +11,7 @@ from .bridge import Bridge
 from .noise import NoiseSource
 from .objective import Gradient, Objective
 from .settings import Learn, TrainingSettings
-from .stepper import Stepper, cosine, join_parts, part_of
+from .stepper import Stepper, join_parts, part_of
 
 __all__ = ["Optimiser", "load_bridge"]
 
@@ -48,7 +48,7 @@ class Optimiser:
         """
         settings, like = self._settings, self._stepper.like
         noise = NoiseSource(settings.seed, self.step, like.device, like.dtype)
-        batch, rate = settings.batch_size, cosine(fraction)
+        batch, rate = settings.batch_size, self._objective.rate(fraction)
         return self._stepper.advance(lambda: self._objective.gradient(self.bridge, target, noise, batch), rate)
 
     def settle(self) -> None:
@@ -80,6 +80,7 @@ def _multiple(name: str, learn: Learn) -> float:
         "bridge.diffusion.raw_time": learn.time_rate,
         "bridge.diffusion.": learn.diffusion_rate,
         "objective.log_z": _LOG_Z_RATE,
+        "objective.after.log_z": _LOG_Z_RATE,
     }
     return next((rate for prefix, rate in rates.items() if name.startswith(prefix)), 1.0)
 

@@ -22,6 +22,9 @@ class EuboSource(StrEnum):
     """There is no EUBO."""
     EXACT = "exact"
     """The target's own sampler: the EUBO is an upper bound."""
+    GIVEN = "given"
+    """Draws that came with the training request and that nothing learned from: an upper bound only as far as they are
+    draws of the target."""
     POLISHED = "polished"
     """The sampler's draws after Metropolis steps: an upper bound only as far as those have reached the target."""
 
@@ -160,7 +163,7 @@ class Metrics:
     """State of a training run at one optimiser step; see TrainingMetrics in protos/training_service.proto."""
 
     stage: str
-    """`precondition`, `train` or `evaluate`."""
+    """`precondition`, `warm-start`, `train` or `evaluate`."""
     step: int
     seconds: float
     """Seconds spent of the budget."""

@@ -10,7 +10,7 @@ from .evaluate import BLOCK_SIZE, block
 from .objectives.inputs import Draw
 from .random import torch_generator
 
-__all__ = ["drawing", "resampled"]
+__all__ = ["drawing", "pooled", "resampled"]
 
 _BLOCKS = 8
 
@@ -26,8 +26,11 @@ def drawing(target: Target, pool: Tensor | None) -> Draw | None:
             return found
 
         return exact
-    if pool is None:
-        return None
+    return None if pool is None else pooled(pool)
+
+
+def pooled(pool: Tensor) -> Draw:
+    """How to draw rows of `pool`, `count x dim`, with replacement."""
     return lambda count, generator: pool[torch.randint(pool.shape[0], (count,), generator=generator)]
 
 

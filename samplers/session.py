@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from gephyra.targets.base import Target
 
@@ -16,10 +17,12 @@ from .checkpoint import Checkpoint, latest_checkpoint, write_checkpoint
 from .counted import CountedTarget
 from .evaluate import BLOCK_SIZE
 from .finish import finish
+from .given import GivenDraws, checked_rows, part_rows
 from .goal import CoolDown
 from .horizon import settle_horizon
 from .objectives import OBJECTIVES
 from .objectives.inputs import ObjectiveInputs
+from .objectives.warm import WarmStart
 from .optimise import Optimiser, load_bridge
 from .place import device_of
 from .precondition import PRECONDITION_BATCH
@@ -28,7 +31,7 @@ from .random import torch_generator
 from .report import Metrics, PreconditionReport, Served, Times
 from .run import Hooks, Pace, StopTraining, TrainingFailed
 from .sampler import Sampler, pack_coordinates, unpack_coordinates
-from .samples import drawing, resampled
+from .samples import drawing, pooled, resampled
 from .settings import TrainingSettings
 from .stepper import join_parts
 from .watch import Watch
@@ -46,6 +49,7 @@ def train(
     settings: TrainingSettings,
     *,
     start: Sampler | None = None,
+    samples: Tensor | None = None,
     on_metrics: Callable[[Metrics], None] = lambda metrics: None,
     on_checkpoint: Callable[[int], None] = lambda step: None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -59,6 +63,8 @@ def train(
         target: The density.
         settings: Method, loss, budget and the rest.
         start: An earlier sampler of the same method and size: go on from its coordinates and parameters.
+        samples: Draws of the target, `rows x dim`, column i being its unconstrained coordinate i. Half of the distinct
+            rows warm-start the bridge before the loss takes over; the other half gives the report its EUBO.
         on_metrics: Told of progress about twice a second.
         on_checkpoint: Told the step of each checkpoint, once it is on disk.
         should_stop: Asked before every step.
@@ -69,7 +75,7 @@ def train(
     Raises:
         StopTraining: `should_stop` said so.
         TrainingFailed: The target was not finite where the sampler looked, there is no such device, `start` does not
-            fit the settings, or there are no draws for a loss that learns from draws.
+            fit the settings, `samples` do not fit the target, or there are no draws for a loss that learns from draws.
     """
     try:
         device_of(settings.device)
@@ -77,16 +83,24 @@ def train(
             check_start(settings, start.settings, target.dim, start.dim)
     except ValueError as error:
         raise TrainingFailed("INCONSISTENT_SETTINGS", str(error)) from error
-    startup_seconds += _warm_up(target, settings, clock)
+    rows = None if samples is None else _checked(samples, target)
+    startup_seconds += _compile(target, settings, clock)
     hooks = Hooks(on_metrics, on_checkpoint, should_stop, clock)
-    run = _Run(target, settings, hooks, checkpoint_folder)
+    run = _Run(target, settings, rows, hooks, checkpoint_folder)
     stored = None if checkpoint_folder is None else latest_checkpoint(checkpoint_folder)
     prepared = run.restore(stored) if stored is not None else run.prepare() if start is None else run.go_on(start)
     run.optimise(prepared)
     return run.finish(prepared, startup_seconds)
 
 
-def _warm_up(target: Target, settings: TrainingSettings, clock: Callable[[], float]) -> float:
+def _checked(samples: Tensor, target: Target) -> Tensor:
+    try:
+        return checked_rows(samples, target)
+    except ValueError as error:
+        raise TrainingFailed("UNSUITABLE_DATA", str(error)) from error
+
+
+def _compile(target: Target, settings: TrainingSettings, clock: Callable[[], float]) -> float:
     """Compile what a captured target compiles on first use, a batch size each; returns the seconds that took."""
     started = clock()
     for batch in {PRECONDITION_BATCH, settings.batch_size, BLOCK_SIZE}:
@@ -99,8 +113,15 @@ class _Run:
 
     _optimiser: Optimiser
 
-    def __init__(self, target: Target, settings: TrainingSettings, hooks: Hooks[Metrics], folder: Path | None) -> None:
-        self._target, self._counted = target, CountedTarget(target)
+    def __init__(
+        self,
+        target: Target,
+        settings: TrainingSettings,
+        rows: Tensor | None,
+        hooks: Hooks[Metrics],
+        folder: Path | None,
+    ) -> None:
+        self._target, self._counted, self._rows = target, CountedTarget(target), rows
         self._settings, self._hooks, self._folder = settings, hooks, folder
         self._watch = Watch(hooks.on_metrics, hooks.clock)
         self._pace = Pace(hooks.clock)
@@ -160,7 +181,8 @@ class _Run:
                 )
             progress = (self._optimiser.step, self._pace.seconds, self._fraction(), self._counted.evaluations)
             self._watch.step(gradient, *progress)
-            self._cool_down.note(self._watch.recent, self._budget_fraction())
+            if not gradient.warming:
+                self._cool_down.note(self._watch.recent, self._budget_fraction())
             if self._pace.due():
                 self._checkpoint(prepared)
         self._checkpoint(prepared)
@@ -180,8 +202,8 @@ class _Run:
 
         try:
             return finish(
-                self._optimiser.bridge, prepared, self._target, self._counted, self._settings, times, progress,
-                self._hooks.clock,
+                self._optimiser.bridge, prepared, self._given(prepared), self._target, self._counted, self._settings,
+                times, progress, self._hooks.clock,
             )  # fmt: skip
         except ValueError as error:
             raise TrainingFailed("NON_FINITE_LOG_DENSITY", str(error)) from error
@@ -198,13 +220,22 @@ class _Run:
     def _new_optimiser(self, prepared: Prepared) -> Optimiser:
         settings = self._settings
         bridge = new_bridge(self._target.dim, settings, prepared.components)
-        draw = drawing(prepared.coordinates.view(self._target), prepared.draws) if settings.loss.from_draws else None
-        generator = torch_generator("objective", settings.seed)
+        given, draw, generator = self._given(prepared), None, torch_generator("objective", settings.seed)
+        if settings.loss.from_draws:
+            view = prepared.coordinates.view(self._target)
+            draw = drawing(view, prepared.draws) if given is None else pooled(given.training)
         try:
             objective = OBJECTIVES[settings.loss](ObjectiveInputs(settings, bridge, generator, draw))
         except ValueError as error:
             raise TrainingFailed("NO_SAMPLES", str(error)) from error
+        if given is not None and not settings.loss.from_draws:
+            objective = WarmStart(bridge, settings, given, objective)
         return Optimiser(bridge, objective.to(device_of(settings.device)), settings)
+
+    def _given(self, prepared: Prepared) -> GivenDraws | None:
+        if self._rows is None:
+            return None
+        return part_rows(prepared.coordinates.view(self._target).from_target(self._rows), self._settings.seed)
 
     def _precondition_spent(self) -> float:
         if self._hooks.should_stop():

@@ -51,6 +51,10 @@ class Watch:
 
     def step(self, gradient: Gradient, step: int, seconds: float, fraction: float, evaluations: int) -> None:
         """Take note of a training step, and report if it is time."""
+        if self._recent and self._recent[-1].shape != gradient.log_weight.shape:
+            # A warm start is over, or not: what its few paths said is no estimate of what comes after.
+            self._recent.clear()
+            self.recent = _rough(self._recent)
         self._recent.append(gradient.log_weight.cpu())
         self.non_finite += int(gradient.log_weight.isinf().sum())
         if step % _WINDOW == 0:
@@ -61,7 +65,8 @@ class Watch:
         rate = (step - self._last_step) / max(now - self._last_time, 1e-9)
         self._last_time, self._last_step = now, step
         rough = _rough(self._recent)
-        self._on_metrics(Metrics("train", step, seconds, fraction, *rough, rate, evaluations, self.non_finite))
+        stage = "warm-start" if gradient.warming else "train"
+        self._on_metrics(Metrics(stage, step, seconds, fraction, *rough, rate, evaluations, self.non_finite))
 
     def tensors(self) -> dict[str, Tensor]:
         """The paths of recent steps, for a checkpoint: a goal must be met at the same step after a resume."""

@@ -130,14 +130,18 @@ class Attempt:
         worker.kill()
 
     async def _command(self, work: Path) -> worker_pb2.WorkerCommand:
-        if isinstance(self.job.settings, DenoisingSettings):
+        table = None
+        if self.job.dataset:
             # It is there: nobody can delete a data set that an unfinished job needs.
             dataset = await self._core.store.read(find_dataset, self.job.dataset)
+            table = to_table(dataset, self._core.datasets.path(dataset.content))
+        if isinstance(self.job.settings, DenoisingSettings):
             fit = worker_pb2.WorkerCommand.Fit(
-                table=to_table(dataset, self._core.datasets.path(dataset.content)),
+                table=table,
                 config=to_denoising(self.job.settings),
                 checkpoint_folder=str(work),
                 sampler_path=str(self._sampler_path()),
+                target_path=str(self._core.artefacts.path(self.job.target_digest)) if self.job.target else "",
             )
             return worker_pb2.WorkerCommand(id=1, fit=fit)
         train = worker_pb2.WorkerCommand.Train(
@@ -147,6 +151,7 @@ class Attempt:
             sampler_path=str(self._sampler_path()),
             threads=self._threads,
             start_path=str(self._core.artefacts.path(self.job.start_digest)) if self.job.start else "",
+            samples=table,
         )
         return worker_pb2.WorkerCommand(id=1, train=train)
 

@@ -71,8 +71,7 @@ def to_job(record: JobRecord) -> training_pb2.TrainingJob:
     )  # fmt: skip
     if record.error is not None:
         job.error.CopyFrom(failure_status(record.error))
-    if record.start:
-        job.config.start = f"{names.SAMPLERS}/{record.start}"
+    _add_helps(job, record)
     if record.sampler:
         job.sampler = f"{names.SAMPLERS}/{record.sampler}"
     if record.metrics is not None:
@@ -82,6 +81,18 @@ def to_job(record: JobRecord) -> training_pb2.TrainingJob:
     if record.end_time is not None:
         job.end_time.CopyFrom(_time(record.end_time))
     return job
+
+
+def _add_helps(job: training_pb2.TrainingJob, record: JobRecord) -> None:
+    """What training begins with or uses beside its subject."""
+    if record.start:
+        job.config.start = f"{names.SAMPLERS}/{record.start}"
+    if record.target and record.dataset:
+        # A model of data may use a target's score, a bridge draws of its target.
+        if isinstance(record.settings, DenoisingSettings):
+            job.denoising.score_of = f"{names.TARGETS}/{record.target}"
+        else:
+            job.config.samples = f"{names.DATASETS}/{record.dataset}"
 
 
 def to_sampler(record: SamplerRecord) -> sampler_service_pb2.Sampler:
@@ -178,7 +189,8 @@ def log_event(text: str, attempt: int, now: int) -> bytes:
 def _subject(target: str, dataset: str, settings: AnySettings) -> dict[str, Any]:
     """The fields of a job or a sampler that say what it is about, and how."""
     if isinstance(settings, DenoisingSettings):
-        return {"dataset": f"{names.DATASETS}/{dataset}", "denoising": to_denoising(settings)}
+        name = f"{names.DATASETS}/{dataset}" if dataset else ""
+        return {"dataset": name, "denoising": to_denoising(settings)}
     return {"target": f"{names.TARGETS}/{target}", "config": to_config(settings)}
 
 

@@ -69,8 +69,10 @@ def canonical(
             dim, sites, source = _program(definition.program, stock)
         case "catalogue":
             dim, sites, source = _catalogue(definition.catalogue, stock)
+        case "model":
+            dim, sites, source = _model(definition.model, stock)
         case _:
-            raise bad_field("definition", "expected a program or a catalogue target, got neither")
+            raise bad_field("definition", "expected a program, a catalogue target or a trained model, got neither")
     # Texts in PostgreSQL have no NUL.
     source = source[:200].replace("\0", " ")
     return Canonical(artefacts.put(definition.SerializeToString(deterministic=True)), dim, sites, source)
@@ -188,6 +190,17 @@ def _catalogue(target: target_service_pb2.CatalogueTarget, stock: _Stock) -> tup
     target.parameters.sort(key=lambda parameter: parameter.name)
     shown = ", ".join(f"{p.name}={_shown(p)}" for p in target.parameters)
     return 0, (), f"catalogue {target.family}({shown})"
+
+
+def _model(model: target_service_pb2.TrainedModel, stock: _Stock) -> tuple[int, tuple[Site, ...], str]:
+    path = "definition.model.blob"
+    if model.WhichOneof("source") != "blob":
+        raise bad_field("definition.model", "expected a sampler or a blob, got neither")
+    sha256 = names.check_sha256(names.parse(names.BLOBS, model.blob, path), path)
+    if stock.blob_size(sha256) is None:
+        message = f"{path}: no blob {model.blob}; send it with UploadBlob first"
+        raise NotFound(Reason.BLOB_NOT_FOUND, message, resource=model.blob)
+    return 0, (), f"model of data {sha256[:12]}"
 
 
 def _parameter(parameter: target_service_pb2.CatalogueParameter, path: str, stock: _Stock) -> object:

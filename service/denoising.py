@@ -51,7 +51,7 @@ _BUDGETS = ("iterations", "seconds")
 _REASONS = {"prediction": Reason.INCONSISTENT_SETTINGS, **dict.fromkeys(_BUDGETS, Reason.BUDGET_OUT_OF_RANGE)}
 _METRICS = ("stage", "step", "seconds", "fraction", "loss", "validation", "steps_per_second")
 _LIKELIHOOD = ("nats", "standard_error", "bits_per_dim", "rows")
-_REPORT = ("rows", "dim", "discrete", "steps", "best_step", "loss", "train_seconds")
+_REPORT = ("rows", "dim", "discrete", "steps", "best_step", "loss", "train_seconds", "target_evaluations")
 _MOST_BINS = 64
 
 

@@ -69,7 +69,7 @@ def check_range(request: pb.DrawSamplesRequest, sampler: SamplerRecord, limits: 
     if request.chunk_size < 0:
         raise bad_field("chunk_size", f"expected 0 or more draws, got {request.chunk_size}")
     # The sites of a model of data are columns of x.
-    omit_sites = request.omit_sites or bool(sampler.dataset)
+    omit_sites = request.omit_sites or sampler.of_data
     fitting = max(1, limits.max_chunk_bytes // draw_bytes(sampler.dim, sampler.sites, omit_sites))
     rows = min(fitting, request.chunk_size or fitting)
     return Range(request.start_index, request.count, request.seed, rows, omit_sites, _how(request, sampler))

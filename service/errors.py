@@ -5,7 +5,6 @@
     |-- NotFound             no such resource
     |-- AlreadyExists        the name is taken by other content
     |-- FailedPrecondition   right request, wrong moment
-    |-- Unimplemented        not in this version
     |-- DeadlineExceeded     a time limit of the server was reached
     |-- ResourceExhausted    there is no room on the server's disk
     |-- Unavailable          the server is stopping, a worker died, the database is away; try again
@@ -25,7 +24,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 __all__ = [
     "DOMAIN", "AlreadyExists", "DeadlineExceeded", "FailedPrecondition", "Failure", "Internal", "InvalidArgument",
-    "NotFound", "Reason", "ResourceExhausted", "ServiceError", "Unavailable", "Unimplemented", "Violation", "bad_field",
+    "NotFound", "Reason", "ResourceExhausted", "ServiceError", "Unavailable", "Violation", "bad_field",
     "failure_status", "status_failure", "stopping", "to_status",
 ]  # fmt: skip
 
@@ -159,10 +158,6 @@ class FailedPrecondition(ServiceError):
     """The request is right but the state of the server does not allow it."""
 
 
-class Unimplemented(ServiceError):
-    """This version cannot do that."""
-
-
 class DeadlineExceeded(ServiceError):
     """A time limit of the server was reached."""
 
@@ -190,7 +185,6 @@ _CODES: Mapping[type[ServiceError], int] = {
     NotFound: code_pb2.NOT_FOUND,
     AlreadyExists: code_pb2.ALREADY_EXISTS,
     FailedPrecondition: code_pb2.FAILED_PRECONDITION,
-    Unimplemented: code_pb2.UNIMPLEMENTED,
     DeadlineExceeded: code_pb2.DEADLINE_EXCEEDED,
     ResourceExhausted: code_pb2.RESOURCE_EXHAUSTED,
     Unavailable: code_pb2.UNAVAILABLE,

@@ -1,22 +1,29 @@
-"""Brings an exported sampler into this server: registers and checks its target, tries the sampler, stores it."""
+"""Brings an exported sampler into this server: registers and checks its target, tries the sampler, stores it.
+
+A model of data comes without the data; where they are here by the same name, it is theirs.
+"""
 
 import asyncio
 import hashlib
 import uuid
+from dataclasses import replace
 
 from sqlalchemy import Connection
 
 from gephyra.protos import worker_pb2
+from gephyra.targets.program import Site
 
 from . import jobs, names
-from .bundle import Bundle, unpack
+from .bundle import Bundle, ModelBundle, unpack
 from .checks import Checks
 from .config import TENANT
 from .core import Core
 from .crash import Place, crash_point
-from .errors import AlreadyExists, InvalidArgument, NotFound, Reason, Violation, status_failure
+from .definitions import draw_bytes
+from .errors import AlreadyExists, InvalidArgument, NotFound, Reason, Violation, bad_field, status_failure
+from .ingest import column_names
 from .registration import find_target, register
-from .store import blobs, idempotency, samplers
+from .store import blobs, datasets, idempotency, samplers
 from .store.records import SamplerRecord, TargetRecord
 
 __all__ = ["Importer"]
@@ -38,18 +45,43 @@ class Importer:
         if known is not None:
             return known
         bundle = await asyncio.to_thread(unpack, content)
+        if isinstance(bundle, ModelBundle):
+            if target_id:
+                raise bad_field("header.target_id", "the file holds a model of data, which has no target: leave it out")
+            record = await self._model(bundle)
+        else:
+            record = await self._sampler(bundle, target_id)
+        made = await self._core.store.write(_add, record, request_id, request_sha256)
+        crash_point(Place.IMPORT_STORED)
+        return made
+
+    async def _sampler(self, bundle: Bundle, target_id: str) -> SamplerRecord:
         digest = await asyncio.to_thread(self._store_content, bundle)
         crash_point(Place.IMPORT_CONTENT)
         target = await self._target(bundle, target_id)
-        await self._try(target, digest)
-        record = SamplerRecord(
+        draw = worker_pb2.WorkerCommand.Draw(
+            sampler_path=str(self._core.artefacts.path(digest)), count=1, omit_sites=True,
+            target_path=str(self._core.artefacts.path(target.digest)),
+        )  # fmt: skip
+        await self._try(worker_pb2.WorkerCommand(draw=draw), digest, target.dim)
+        return SamplerRecord(
             name=names.new_id("sampler"), uid=str(uuid.uuid4()), target=target.name, target_digest=target.digest,
             job="", settings=bundle.settings, report=bundle.report, dim=target.dim, sites=target.sites, digest=digest,
             create_time=self._core.clock(),
         )  # fmt: skip
-        made = await self._core.store.write(_add, record, request_id, request_sha256)
-        crash_point(Place.IMPORT_STORED)
-        return made
+
+    async def _model(self, bundle: ModelBundle) -> SamplerRecord:
+        sites, dim = _columns(bundle.columns, self._core.config.limits.max_draw_bytes), len(bundle.columns)
+        digest = await asyncio.to_thread(self._core.artefacts.put, bundle.sampler)
+        crash_point(Place.IMPORT_CONTENT)
+        path = str(self._core.artefacts.path(digest))
+        generate = worker_pb2.WorkerCommand.Generate(sampler_path=path, count=1, solver_steps=1)
+        await self._try(worker_pb2.WorkerCommand(generate=generate), digest, dim)
+        return SamplerRecord(
+            name=names.new_id("sampler"), uid=str(uuid.uuid4()), target="", target_digest="", job="",
+            settings=bundle.settings, report=bundle.report, dim=dim, sites=sites, digest=digest,
+            create_time=self._core.clock(), dataset=bundle.dataset_id, dataset_digest=bundle.dataset_digest,
+        )  # fmt: skip
 
     def _store_content(self, bundle: Bundle) -> str:
         for sha256, content in bundle.blobs.items():
@@ -74,17 +106,18 @@ class Importer:
             raise _invalid(f"its sampler has dimension {bundle.dim}, its target {target.dim}")
         return target
 
-    async def _try(self, target: TargetRecord, digest: str) -> None:
-        """One draw shows that the sampler can be loaded on this target."""
-        draw = worker_pb2.WorkerCommand.Draw(
-            sampler_path=str(self._core.artefacts.path(digest)), count=1, omit_sites=True,
-            target_path=str(self._core.artefacts.path(target.digest)),
-        )  # fmt: skip
-        event = await self._core.pool.ask(
-            worker_pb2.WorkerCommand(draw=draw), self._core.config.timings.draw, key=digest
-        )
+    async def _try(self, command: worker_pb2.WorkerCommand, digest: str, dim: int) -> None:
+        """One draw shows that the sampler can be loaded, on its target if it has one."""
+        came: list[int] = []
+
+        def note(block: worker_pb2.WorkerEvent.Block) -> None:
+            came.extend(block.x.shape[1:])
+
+        event = await self._core.pool.ask(command, self._core.config.timings.draw, key=digest, on_block=note)
         if event.WhichOneof("event") != "done":
             raise _invalid(status_failure(event.failed).message)
+        if came != [dim]:
+            raise _invalid(f"its draws have shape {came}, expected [{dim}]")
 
 
 def _recall(connection: Connection, request_id: str, request_sha256: str) -> SamplerRecord | None:
@@ -102,11 +135,27 @@ def _add(connection: Connection, sampler: SamplerRecord, request_id: str, reques
     known = _recall(connection, request_id, request_sha256)
     if known is not None:
         return known
-    # The target may have been deleted while the sampler was tried.
-    find_target(connection, sampler.target)
+    if sampler.of_data:
+        dataset = datasets.find(connection, TENANT, sampler.dataset)
+        if dataset is None or dataset.digest != sampler.dataset_digest:
+            sampler = replace(sampler, dataset="")
+    else:
+        # The target may have been deleted while the sampler was tried.
+        find_target(connection, sampler.target)
     samplers.add(connection, TENANT, sampler)
     idempotency.remember(connection, TENANT, _METHOD, request_id, request_sha256, sampler.name, sampler.create_time)
     return sampler
+
+
+def _columns(given: tuple[str, ...], most_bytes: int) -> tuple[Site, ...]:
+    """The columns of a model. Raises InvalidArgument (SAMPLER_FILE_INVALID)."""
+    try:
+        sites = tuple(Site(name, (), "float32") for name in column_names(given, len(given), ()))
+    except InvalidArgument as error:
+        raise _invalid(error.message) from None
+    if not sites or draw_bytes(len(sites), (), omit_sites=True) > most_bytes:
+        raise _invalid(f"it has {len(sites)} columns, at least 1 expected and no more than a message holds")
+    return sites
 
 
 def _invalid(why: str) -> InvalidArgument:

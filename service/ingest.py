@@ -19,7 +19,7 @@ from .faults import Place, fault
 from .store.records import ColumnFacts
 from .tables import Block, Table, check_array, check_extent, read_array, read_npy
 
-__all__ = ["Ingested", "blob_name", "check_finite", "check_request", "ingest"]
+__all__ = ["Ingested", "blob_name", "check_finite", "check_request", "column_names", "ingest"]
 
 _MOST_NAME_BYTES = 200
 
@@ -56,9 +56,9 @@ def check_request(request: pb.CreateDatasetRequest, limits: Limits) -> None:
     """Raises InvalidArgument for what is wrong whatever the bytes: so much is told before they are sent."""
     if request.HasField("array"):
         _, (_, width) = check_array(request.array, limits)
-        _column_names(request.column_names, width, ())
+        column_names(request.column_names, width, ())
     elif request.column_names:
-        _column_names(request.column_names, len(request.column_names), ())
+        column_names(request.column_names, len(request.column_names), ())
 
 
 def ingest(request: pb.CreateDatasetRequest, blob: Path, contents: Artefacts, limits: Limits) -> Ingested:
@@ -75,7 +75,7 @@ def ingest(request: pb.CreateDatasetRequest, blob: Path, contents: Artefacts, li
     """
     kind = request.WhichOneof("source") or ""
     table = _READERS[kind](request, blob, limits)
-    names = _column_names(request.column_names, table.width, table.headings)
+    names = column_names(request.column_names, table.width, table.headings)
     with contents.writer() as writer:
         rows = _copy(table, names, writer, kind, limits)
         content = writer.commit()
@@ -111,7 +111,7 @@ def check_finite(block: Block, first_row: int, names: Sequence[str], field: str)
     raise fault(Reason.DATA_NOT_FINITE, field, description, place)
 
 
-def _column_names(given: Sequence[str], width: int, headings: Sequence[str]) -> list[str]:
+def column_names(given: Sequence[str], width: int, headings: Sequence[str]) -> list[str]:
     """A name a column: those of the request, else those of the source, else x0, x1, ... Raises InvalidArgument."""
     names = list(given) or list(headings) or [f"x{index}" for index in range(width)]
     if len(names) != width:

@@ -54,11 +54,11 @@ def ready_target(connection: Connection, name: str) -> TargetRecord:
 
 
 def create(connection: Connection, job: JobRecord, request_id: str, request_sha256: str) -> JobRecord:
-    """Store a new QUEUED job on a READY target or a data set, or find what the same request made before."""
+    """Store a new QUEUED job, whose target is READY if it has one, or find what the same request made before."""
     known = recall(connection, request_id, request_sha256)
     if known is not None:
         return known
-    if not job.dataset:
+    if job.target:
         job = replace(job, target_digest=ready_target(connection, job.target).digest)
     jobs.add(connection, TENANT, job, convert.job_state_event(job.state, job.attempt, job.create_time))
     idempotency.remember(connection, TENANT, _CREATE, request_id, request_sha256, job.name, job.create_time)
@@ -126,12 +126,18 @@ def succeed(
         return False
     dim, sites = subject
     record = SamplerRecord(
-        name=sampler, uid=uid, target=job.target, target_digest=job.target_digest, job=job.name, settings=job.settings,
-        report=report, dim=dim, sites=sites, digest=digest, create_time=now, dataset=job.dataset,
-        dataset_digest=job.dataset_digest,
+        name=sampler, uid=uid, job=job.name, settings=job.settings, report=report, dim=dim, sites=sites, digest=digest,
+        create_time=now, **_made_of(job),
     )  # fmt: skip
     samplers.add(connection, TENANT, record)
     return True
+
+
+def _made_of(job: JobRecord) -> dict[str, str]:
+    """What its sampler needs from now on: a model no target whose score it used, a bridge no draws it began with."""
+    if isinstance(job.settings, DenoisingSettings):
+        return {"target": "", "target_digest": "", "dataset": job.dataset, "dataset_digest": job.dataset_digest}
+    return {"target": job.target, "target_digest": job.target_digest, "dataset": "", "dataset_digest": ""}
 
 
 def _subject(connection: Connection, job: JobRecord) -> tuple[int, tuple[Site, ...]] | None:

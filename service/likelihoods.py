@@ -73,7 +73,7 @@ async def estimate_likelihood(
 
 def refuse_model(sampler: SamplerRecord, why: str) -> None:
     """Raises FailedPrecondition (SAMPLER_UNSUITED) for a model of data, for what only samplers of targets do."""
-    if sampler.dataset:
+    if sampler.of_data:
         raise FailedPrecondition(Reason.SAMPLER_UNSUITED, f"samplers/{sampler.name} is a model of data: {why}")
 
 

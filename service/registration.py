@@ -8,17 +8,18 @@ from collections.abc import Sequence
 from sqlalchemy import Connection
 
 from gephyra.protos import target_service_pb2
+from gephyra.samplers.denoising.report import DenoisingReport
 
 from . import names
 from .config import TENANT
 from .core import Core
 from .crash import Place, crash_point
 from .definitions import canonical
-from .errors import AlreadyExists, FailedPrecondition, NotFound, Reason
-from .store import blobs, idempotency, targets
-from .store.records import TargetRecord, TargetState
+from .errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Reason
+from .store import blobs, idempotency, samplers, targets
+from .store.records import SamplerRecord, TargetRecord, TargetState
 
-__all__ = ["find_target", "refuse_if_needed", "register", "remove_target"]
+__all__ = ["find_sampler", "find_target", "refuse_if_needed", "register", "remove_target"]
 
 _METHOD = "CreateTarget"
 
@@ -32,21 +33,46 @@ async def register(
     """
     if target_id:
         names.check_id(target_id, "target_id")
+    sampler = await _resolve(core, definition)
+
+    def blob_size(sha256: str) -> int | None:
+        ours = sampler is not None and sha256 == sampler.digest
+        return core.artefacts.size(sha256) if ours else _bring_blob(core, sha256)
 
     def prepare() -> TargetRecord:
-        found = canonical(
-            definition, core.artefacts, core.config.limits,
-            lambda sha256: _bring_blob(core, sha256),
-        )  # fmt: skip
+        found = canonical(definition, core.artefacts, core.config.limits, blob_size)
+        source = found.source if sampler is None else _source(sampler)
         return TargetRecord(
             name=target_id or names.new_id("target"), uid=str(uuid.uuid4()), state=TargetState.CHECKING,
-            digest=found.digest, dim=found.dim, source=found.source, create_time=core.clock(), sites=found.sites,
+            digest=found.digest, dim=found.dim, source=source, create_time=core.clock(), sites=found.sites,
         )  # fmt: skip
 
     target = await asyncio.to_thread(prepare)
     crash_point(Place.TARGET_CONTENT)
     request_sha256 = hashlib.sha256(f"{target_id}\0{target.digest}".encode()).hexdigest()
     return await core.store.write(_add, target, request_id, request_sha256)
+
+
+async def _resolve(core: Core, definition: target_service_pb2.TargetDefinition) -> SamplerRecord | None:
+    """The sampler that a definition names; its file stands in the definition afterwards, in place of the name.
+
+    Raises NotFound, or InvalidArgument (SAMPLER_UNSUITED) where it has no density.
+    """
+    if definition.model.WhichOneof("source") != "sampler":
+        return None
+    path = "definition.model.sampler"
+    sampler = await core.store.read(find_sampler, names.parse(names.SAMPLERS, definition.model.sampler, path))
+    if not isinstance(sampler.report, DenoisingReport):
+        raise InvalidArgument.at(
+            Reason.SAMPLER_UNSUITED, path, f"samplers/{sampler.name} samples a target; expected a model of data"
+        )
+    if sampler.report.discrete:
+        raise InvalidArgument.at(
+            Reason.SAMPLER_UNSUITED, path,
+            f"samplers/{sampler.name} models data on levels, which have no density; train one with head continuous",
+        )  # fmt: skip
+    definition.model.blob = f"{names.BLOBS}/{sampler.digest}"
+    return sampler
 
 
 def find_target(connection: Connection, name: str) -> TargetRecord:
@@ -56,6 +82,20 @@ def find_target(connection: Connection, name: str) -> TargetRecord:
         resource = f"targets/{name}"
         raise NotFound(Reason.TARGET_NOT_FOUND, f"there is no target {resource}", resource=resource)
     return target
+
+
+def _source(model: SamplerRecord) -> str:
+    data = f"datasets/{model.dataset}" if model.dataset else "data"
+    return f"model of {data}, samplers/{model.name}"
+
+
+def find_sampler(connection: Connection, name: str) -> SamplerRecord:
+    """The sampler of that id. Raises NotFound."""
+    sampler = samplers.find(connection, TENANT, name)
+    if sampler is None:
+        resource = f"samplers/{name}"
+        raise NotFound(Reason.SAMPLER_NOT_FOUND, f"there is no sampler {resource}", resource=resource)
+    return sampler
 
 
 def remove_target(connection: Connection, name: str) -> None:

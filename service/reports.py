@@ -19,6 +19,7 @@ _EUBO_SOURCES: Mapping[EuboSource, Any] = {
     EuboSource.NONE: report_pb2.EUBO_SOURCE_NONE,
     EuboSource.EXACT: report_pb2.EUBO_SOURCE_EXACT,
     EuboSource.POLISHED: report_pb2.EUBO_SOURCE_POLISHED,
+    EuboSource.GIVEN: report_pb2.EUBO_SOURCE_GIVEN,
 }
 _WORDS = ("served", "eubo_source")
 _PARTS = ("times", "precondition", "polish", "warnings")

@@ -16,13 +16,13 @@ from .config import TENANT
 from .convert import to_sampler
 from .core import Core
 from .crash import Place, crash_point
-from .errors import InvalidArgument, NotFound, Reason, Unimplemented, bad_field
+from .errors import InvalidArgument, Reason, bad_field
 from .importing import Importer
 from .paging import page_size
+from .registration import find_sampler
 from .store import samplers
-from .store.records import SamplerRecord
 
-__all__ = ["SamplerService", "find_sampler"]
+__all__ = ["SamplerService"]
 
 
 class SamplerService(pb_grpc.SamplerServiceServicer):
@@ -40,7 +40,7 @@ class SamplerService(pb_grpc.SamplerServiceServicer):
         size = page_size(request.page_size, self._core.config.limits)
         found, token = await self._core.store.read(samplers.page, TENANT, size, request.page_token)
         # Columns of data sets may be many.
-        listed = [replace(sampler, sites=()) if sampler.dataset else sampler for sampler in found]
+        listed = [replace(sampler, sites=()) if sampler.of_data else sampler for sampler in found]
         return pb.ListSamplersResponse(samplers=[to_sampler(sampler) for sampler in listed], next_page_token=token)
 
     async def DeleteSampler(self, request: pb.DeleteSamplerRequest, context: Any) -> Empty:
@@ -53,12 +53,6 @@ class SamplerService(pb_grpc.SamplerServiceServicer):
     ) -> AsyncIterator[pb.ExportSamplerResponse]:
         name = names.parse(names.SAMPLERS, request.name, "name")
         sampler = await self._core.store.read(find_sampler, name)
-        if sampler.dataset:
-            raise Unimplemented(
-                Reason.SAMPLER_UNSUITED,
-                f"samplers/{name} is a model of data, and this version exports samplers of targets only; train it on "
-                "the other server instead",
-            )
         content = await asyncio.to_thread(bundle.pack, sampler, self._core.artefacts)
         size = self._core.config.limits.max_chunk_bytes
         for start in range(0, len(content), size):
@@ -76,22 +70,10 @@ class SamplerService(pb_grpc.SamplerServiceServicer):
         return to_sampler(await self._importer.bring_in(content, first.header.target_id, request_id))
 
 
-def find_sampler(connection: Connection, name: str) -> SamplerRecord:
-    """The sampler of that id. Raises NotFound."""
-    sampler = samplers.find(connection, TENANT, name)
-    if sampler is None:
-        raise _missing(name)
-    return sampler
-
-
 def _remove(connection: Connection, name: str) -> None:
-    if not samplers.remove(connection, TENANT, name):
-        raise _missing(name)
-
-
-def _missing(name: str) -> NotFound:
-    resource = f"samplers/{name}"
-    return NotFound(Reason.SAMPLER_NOT_FOUND, f"there is no sampler {resource}", resource=resource)
+    # Targets that are made of a model of data have its file.
+    find_sampler(connection, name)
+    samplers.remove(connection, TENANT, name)
 
 
 async def _received(messages: AsyncIterator[pb.ImportSamplerRequest], most: int) -> bytes:

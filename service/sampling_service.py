@@ -14,7 +14,7 @@ from .drawing import check_range, draws
 from .errors import InvalidArgument, Reason
 from .failures import raise_failed
 from .likelihoods import estimate_likelihood, evaluate_log_prob, refuse_model
-from .sampler_service import find_sampler
+from .registration import find_sampler
 from .store.records import SamplerRecord
 
 __all__ = ["SamplingService"]

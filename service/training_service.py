@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from gephyra.protos import training_service_pb2 as pb
 from gephyra.protos import training_service_pb2_grpc as pb_grpc
+from gephyra.samplers.denoising.settings import DenoisingSettings, Head
 from gephyra.samplers.settings import TrainingSettings
 
 from . import jobs, names
@@ -19,10 +20,10 @@ from .dataset_service import find_dataset
 from .denoising import from_denoising
 from .errors import InvalidArgument, Reason
 from .paging import page_size
-from .sampler_service import find_sampler
+from .registration import find_sampler
 from .settings import from_config
 from .store import jobs as job_store
-from .store.records import JobRecord, JobState, SamplerRecord
+from .store.records import DatasetRecord, JobRecord, JobState, SamplerRecord
 from .supervisor import Supervisor
 from .watch import watch
 
@@ -88,24 +89,66 @@ def _of_dataset(connection: Connection, request: pb.CreateTrainingJobRequest, no
             Reason.INCONSISTENT_SETTINGS, field, "expected a target with config, or a data set with denoising; got both"
         )
     dataset = find_dataset(connection, names.parse(names.DATASETS, request.dataset, "dataset"))
+    settings = from_denoising(request.denoising)
+    known = request.denoising.score_of
     return JobRecord(
-        name=names.new_id("job"), uid=str(uuid.uuid4()), target="", target_digest="",
-        settings=from_denoising(request.denoising), state=JobState.QUEUED, create_time=now,
-        dataset=dataset.name, dataset_digest=dataset.digest,
+        name=names.new_id("job"), uid=str(uuid.uuid4()), target=_score_of(connection, known, dataset, settings),
+        target_digest="", settings=settings, state=JobState.QUEUED, create_time=now, dataset=dataset.name,
+        dataset_digest=dataset.digest,
     )  # fmt: skip
+
+
+def _score_of(connection: Connection, name: str, dataset: DatasetRecord, settings: DenoisingSettings) -> str:
+    """Id of the target of that name, of which the rows are draws; empty for none. Raises NotFound, InvalidArgument."""
+    if not name:
+        return ""
+    field = "denoising.score_of"
+    target = jobs.ready_target(connection, names.parse(names.TARGETS, name, field))
+    if settings.head is Head.LEVELS:
+        raise InvalidArgument.at(
+            Reason.INCONSISTENT_SETTINGS, field, "expected no target with head levels: levels have no density"
+        )
+    if target.dim != dataset.columns:
+        raise InvalidArgument.at(
+            Reason.INCONSISTENT_SETTINGS, field,
+            f"expected a target of which the rows are draws, so of dimension {dataset.columns}, the number of columns; "
+            f"{name} has dimension {target.dim}",
+        )  # fmt: skip
+    return target.name
 
 
 def _of_target(connection: Connection, request: pb.CreateTrainingJobRequest, now: int) -> JobRecord:
     """A job that samples a target. Raises NotFound, InvalidArgument."""
     target = names.parse(names.TARGETS, request.target, "target")
     start = _start(connection, request.config.start, target) if request.config.start else None
+    samples = _samples(connection, request.config.samples, target) if request.config.samples else None
     # `_start` lets no model of data through.
     settings = start.settings if start and isinstance(start.settings, TrainingSettings) else None
     return JobRecord(
         name=names.new_id("job"), uid=str(uuid.uuid4()), target=target, target_digest="",
         settings=from_config(request.config, settings), state=JobState.QUEUED,
         create_time=now, start=start.name if start else "", start_digest=start.digest if start else "",
+        dataset=samples.name if samples else "", dataset_digest=samples.digest if samples else "",
     )  # fmt: skip
+
+
+def _samples(connection: Connection, name: str, target: str) -> DatasetRecord:
+    """The data set with draws of the target. Raises NotFound, or InvalidArgument for one of another width."""
+    samples = find_dataset(connection, names.parse(names.DATASETS, name, "config.samples"))
+    dim = jobs.ready_target(connection, target).dim
+    if samples.columns != dim:
+        raise InvalidArgument.at(
+            Reason.INCONSISTENT_SETTINGS, "config.samples",
+            f"expected draws of targets/{target} with {dim} columns, one for each unconstrained coordinate; "
+            f"{name} has {samples.columns}",
+        )  # fmt: skip
+    return samples
+
+
+def _subject(sampler: SamplerRecord) -> str:
+    if not sampler.of_data:
+        return f"{names.TARGETS}/{sampler.target}"
+    return f"{names.DATASETS}/{sampler.dataset}" if sampler.dataset else "a data set that is not here"
 
 
 def _start(connection: Connection, name: str, target: str) -> SamplerRecord:
@@ -119,6 +162,6 @@ def _start(connection: Connection, name: str, target: str) -> SamplerRecord:
         raise InvalidArgument.at(
             Reason.INCONSISTENT_SETTINGS, "config.start",
             f"expected a sampler of targets/{target}; {name} was trained on other content, "
-            + (f"{names.TARGETS}/{start.target}" if start.target else f"{names.DATASETS}/{start.dataset}"),
+            + _subject(start),
         )  # fmt: skip
     return start

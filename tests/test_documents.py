@@ -13,16 +13,16 @@ import typer.main
 from gephyra.clients.cli.app import app
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted(ROOT.glob("*.md"))
-README = (ROOT / "README.md").read_text()
-SHELL_LINES = [line.strip().partition("  #")[0] for line in README.splitlines() if line.startswith("    ")]
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+README, DATA = ((ROOT / name).read_text() for name in ("README.md", "docs/data-driven-targets.md"))
+LINES = [*README.splitlines(), *DATA.splitlines()]
+SHELL_LINES = [line.strip().partition("  #")[0] for line in LINES if line.startswith("    ")]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(document: Path) -> None:
     links = re.findall(r"\]\(([^)#]+)", document.read_text())
-    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+    assert [link for link in links if "://" not in link and not (document.parent / link).exists()] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -48,18 +48,41 @@ def test_command_lines_are_understood(line: str) -> None:
         context = command.make_context(name, words, parent=context)
 
 
+def _outputs(folder: Path, blocks: list[str]) -> list[str]:
+    """What blocks of Python print, one after the other in one folder, each in an interpreter of its own."""
+    outputs = []
+    for block in blocks:
+        done = subprocess.run([sys.executable, "-c", block], cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        outputs.append(done.stdout)
+    return outputs
+
+
+def _blocks(text: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_examples_run_as_written(tmp_path: Path) -> None:
-    """One after the other in one folder, each in an interpreter of its own; and the first again on its folder."""
-    outputs = []
-    for block in (*BLOCKS, BLOCKS[0]):
-        done = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        outputs.append(done.stdout)
-    numpyro, pyro, _, again = outputs
+    """And the first again on its folder."""
+    blocks = _blocks(README)
+    numpyro, pyro, _, again = _outputs(tmp_path, [*blocks, blocks[0]])
     for report in (numpyro, again):
         (log_z,) = re.findall(r"^log Z: (\S+)", report, flags=re.MULTILINE)
         assert abs(float(log_z) + 36.131) < 0.05
         assert "(4000, 8) (4000, 10) (4000,)" in report
     assert abs(float(pyro.split()[0]) + 36.131) < 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_examples_of_data_run_as_written(tmp_path: Path) -> None:
+    modes, households, chosen = _outputs(tmp_path, _blocks(DATA))
+    assert "(1000, 2) (1000,)" in modes
+    assert "is of: densities" in modes
+    shape, difference = modes.splitlines()[-1].rsplit(maxsplit=1)
+    assert shape == "(1000,)"
+    assert abs(float(difference)) < 1e-3
+    assert "is of: probabilities of levels" in households
+    assert re.fullmatch(r"\[\s*-?\d\S*\s+-?\d\S*\s*\]", chosen.strip().splitlines()[-1])

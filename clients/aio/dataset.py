@@ -10,11 +10,11 @@ from ..channel import Connection
 from ..dataset_facts import DatasetFacts
 from ..errors import GephyraError, NotFound
 from ..progress import transfer_display
-from ..request import fill, new_request_id
+from ..request import fill, full_name, new_request_id
 from ..resume import Patience
 from ..upload import upload_blob
 
-__all__ = ["AsyncDataset", "upload"]
+__all__ = ["AsyncDataset", "explained", "sent", "upload"]
 
 # Generous: the server reads the data whole before it answers.
 _CREATE_SECONDS = 300.0
@@ -76,6 +76,32 @@ async def upload(
         sendings += 1
 
 
+async def explained(connection: Connection, target: str, error: NotFound) -> NotFound:
+    """The refusal of a job; where a data set has the name of the target that is missing, how to train on that."""
+    name = target.removeprefix("targets/")
+    if error.reason != "TARGET_NOT_FOUND" or not target:
+        return error
+    try:
+        request = dataset_service_pb2.GetDatasetRequest(name=f"datasets/{name}")
+        await connection.unary(lambda stubs: stubs.datasets.GetDataset, request)
+    except GephyraError:
+        return error
+    sentence = (
+        f"there is no target {target}, but a data set of that name; to model it: "
+        f'client.train("{name}", method="denoising"), or gephyra train --dataset {name}'
+    )
+    return NotFound(sentence, reason=error.reason, metadata=error.metadata, violations=error.violations)
+
+
 async def _created(connection: Connection, request: dataset_service_pb2.CreateDatasetRequest) -> AsyncDataset:
     message = await connection.unary(lambda stubs: stubs.datasets.CreateDataset, request, _CREATE_SECONDS)
     return AsyncDataset(connection, message)
+
+
+async def sent(connection: Connection, data: Any) -> str | None:
+    """The name of a data set, which may be a handle or a name already; anything else is sent first. None for None."""
+    if data is None:
+        return None
+    if isinstance(data, str | AsyncDataset):
+        return full_name("datasets", data)
+    return (await upload(connection, data, None, None, None, True)).name

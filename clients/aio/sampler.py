@@ -53,7 +53,7 @@ class AsyncSamplerHandle(SamplerFacts):
 
         Raises FailedPrecondition (SAMPLER_UNSUITED) for a model of data, which has no Z: ask it for `nll`.
         """
-        if self.dataset:
+        if self.of_data:
             raise FailedPrecondition(
                 f"{self.name} is a model of data: there is no log Z to estimate. How likely data are under it: "
                 "sampler.nll(rows); what was measured after training: sampler.report",
@@ -114,12 +114,12 @@ class AsyncSamplerHandle(SamplerFacts):
         return Draws(
             x=assembly.x,
             log_weights=assembly.log_weights,
-            sites=await self._columns(assembly.x) if sites and self.dataset else assembly.sites,
+            sites=await self._columns(assembly.x) if sites and self.of_data else assembly.sites,
             sampler=self.name,
             seed=seed,
             start=start,
-            evidence=None if self.dataset else evidence_from_message(self._message.report, stored=True),
-            weighted=not self.dataset,
+            evidence=None if self.of_data else evidence_from_message(self._message.report, stored=True),
+            weighted=not self.of_data,
         )
 
     async def log_prob(self, x: "ArrayLike") -> "NDArray[np.float64]":
@@ -165,8 +165,8 @@ class AsyncSamplerHandle(SamplerFacts):
         request = fill(sampler_service_pb2.EstimateLikelihoodRequest(sampler=self.name), seed=seed)
         if draws is not None:
             fill(request, draws=draws)
-        if isinstance(data, str | Facts):
-            request.dataset = full_name("datasets", data)
+        if isinstance(data, str | Facts | os.PathLike):
+            request.dataset = _dataset(data)
         else:
             request.x.CopyFrom(to_tensor(await self._rows(data), "x"))
         found = await self._connection.unary(
@@ -249,6 +249,18 @@ class AsyncSamplerHandle(SamplerFacts):
                 if assembly.received == assembly.count > 0 and not isinstance(error, DataLoss):
                     return  # Only the trailer is missing; a stream of no draws cannot be asked for.
                 await patience.wait(error, assembly.received)
+
+
+def _dataset(data: "Facts | str | os.PathLike[str]") -> str:
+    """Name of a data set. Raises InvalidArgument for the path of a file: ids have no dots."""
+    if isinstance(data, Facts) or (isinstance(data, str) and "." not in data):
+        return full_name("datasets", data)
+    path = os.fspath(data)
+    sentence = (
+        f"data are rows, or the name of a data set of the server, and {path!r} is a file: upload it (client.upload, or "
+        "gephyra dataset upload) and give the name that it gets there, or read it and give the array"
+    )
+    raise InvalidArgument(sentence, reason="DATA_FORMAT_REFUSED", violations=[Violation("data", sentence)])
 
 
 def _solver(word: str) -> Any:

@@ -50,7 +50,7 @@ def listing(folder: _Folder = _DEFAULT, as_json: Json = False) -> None:
         )
         for r in records
     ]
-    print_rows(("data set", "file", "rows x columns", "there", "origin"), rows)
+    print_rows(("data set", "file", "rows x columns", "there", "origin"), rows, names=("file",))
 
 
 @app.command("fetch")
@@ -101,4 +101,6 @@ def _print(records: list[dict[str, str | int | bool]], folder: Path) -> None:
         )
         for r in records
     ]
-    print_rows(("data set", "file", "rows x columns", "file was", "as in the literature"), rows, str(folder))
+    print_rows(
+        ("data set", "file", "rows x columns", "file was", "as in the literature"), rows, str(folder), names=("file",)
+    )

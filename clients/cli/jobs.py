@@ -15,6 +15,7 @@ from .model import (
     Levels,
     Prediction,
     Schedule,
+    ScoreOf,
     Solver,
     SolverSteps,
     TimeSteps,
@@ -47,6 +48,7 @@ from .training import (
     Preset,
     PriorRate,
     RewardToGo,
+    Samples,
     Seconds,
     Start,
     Steps,
@@ -57,7 +59,7 @@ from .training import (
 
 __all__ = ["cancel", "jobs", "train", "watch"]
 
-_Name = Annotated[str, typer.Argument(help="Name or id of the job.")]
+_Name = Annotated[str, typer.Argument(help="Id of the job, as `gephyra jobs` lists it.")]
 
 
 def train(
@@ -66,15 +68,15 @@ def train(
     preset: Preset = None, seconds: Seconds = None, iterations: Iterations = None,
     target_evaluations: TargetEvaluations = None, goal_ess_fraction: GoalEssFraction = None, goal_gap: GoalGap = None,
     method: Method = None, loss: Loss = None, precondition: Precondition = None, integrator: Integrator = None,
-    start: Start = None, steps: Steps = None, width: Width = None, batch_size: BatchSize = None,
-    learning_rate: LearningRate = None, learn_diffusion: LearnDiffusion = None, learn_prior: LearnPrior = None,
-    learn_annealing: LearnAnnealing = None, learn_time: LearnTime = None, diffusion_rate: DiffusionRate = None,
-    prior_rate: PriorRate = None, annealing_rate: AnnealingRate = None, time_rate: TimeRate = None,
-    reward_to_go: RewardToGo = None, ema: Ema = None, seed: Seed = 0, device: Device = None,
+    start: Start = None, samples: Samples = None, steps: Steps = None, width: Width = None,
+    batch_size: BatchSize = None, learning_rate: LearningRate = None, learn_diffusion: LearnDiffusion = None,
+    learn_prior: LearnPrior = None, learn_annealing: LearnAnnealing = None, learn_time: LearnTime = None,
+    diffusion_rate: DiffusionRate = None, prior_rate: PriorRate = None, annealing_rate: AnnealingRate = None,
+    time_rate: TimeRate = None, reward_to_go: RewardToGo = None, ema: Ema = None, seed: Seed = 0, device: Device = None,
     precision: Precision = None, prediction: Prediction = None, weighting: Weighting = None, schedule: Schedule = None,
     levels: Levels = None, head: Head = None, time_steps: TimeSteps = None, high: High = None, blocks: Blocks = None,
     image: Image = None, weight_decay: WeightDecay = None, validation: Validation = None, solver: Solver = None,
-    solver_steps: SolverSteps = None,
+    solver_steps: SolverSteps = None, score_of: ScoreOf = None,
     detach: Annotated[bool, typer.Option("--detach", help="Do not wait (with --server only).")] = False,
     server: Server = None, folder: Folder = None, as_json: Json = False,
 ) -> None:  # fmt: skip
@@ -87,21 +89,25 @@ def train(
 
     Then, from where that got to: `gephyra train my-funnel --start SAMPLER --preset thorough --folder runs`
 
+    From draws of it: `gephyra train my-funnel --samples my-draws --folder runs`
+
     Of data: `gephyra train --dataset my-data --method denoising --seconds 60 --folder runs`
+
+    Of draws of a target: `gephyra train --dataset my-draws --score-of my-funnel --seconds 60 --folder runs`
     """
     subject = _subject(target, dataset, detach and server is None)
     with connect(server, folder) as client:
         job = client.train(
             subject, method, loss, precondition, preset=preset, seconds=seconds, iterations=iterations,
             target_evaluations=target_evaluations, goal_ess_fraction=goal_ess_fraction, goal_gap=goal_gap, start=start,
-            seed=seed, steps=steps, batch_size=batch_size, width=width, integrator=integrator,
+            samples=samples, seed=seed, steps=steps, batch_size=batch_size, width=width, integrator=integrator,
             learning_rate=learning_rate, learn_diffusion=learn_diffusion, learn_prior=learn_prior,
             learn_annealing=learn_annealing, learn_time=learn_time, diffusion_rate=diffusion_rate,
             prior_rate=prior_rate, annealing_rate=annealing_rate, time_rate=time_rate, reward_to_go=reward_to_go,
             ema=ema, device=device, precision=precision, prediction=prediction, weighting=weighting,
             schedule=schedule, levels=levels, head=head, time_steps=time_steps, high=high, blocks=blocks,
             image=image_of(image), weight_decay=weight_decay, validation=validation, solver=solver,
-            solver_steps=solver_steps,
+            solver_steps=solver_steps, score_of=score_of,
         )  # fmt: skip
         if not detach:
             _report(job.result(), job.name, as_json)
@@ -118,7 +124,7 @@ def watch(
 ) -> None:
     """Follow a training job until it ends; with --json, one event a line.
 
-    Example: `gephyra watch trainingJobs/0a1b2c --server localhost:50051`
+    Example: `gephyra watch job-0a1b2c3d4e5f --server localhost:50051`
     """
     with connect(server, folder) as client:
         job = client.job(name)
@@ -150,13 +156,13 @@ def jobs(server: Server = None, folder: Folder = None, as_json: Json = False) ->
         )
         for job in listed
     ]
-    print_rows(("job", "state", "of", "sampler", "progress"), rows)
+    print_rows(("job", "state", "of", "sampler", "progress"), rows, names=("of", "sampler"))
 
 
 def cancel(name: _Name, server: Server = None, folder: Folder = None, as_json: Json = False) -> None:
     """Stop a training job for good.
 
-    Example: `gephyra cancel trainingJobs/0a1b2c --server localhost:50051`
+    Example: `gephyra cancel job-0a1b2c3d4e5f --server localhost:50051`
     """
     with connect(server, folder) as client:
         job = client.job(name).cancel()

@@ -9,8 +9,8 @@ from ..denoising import HEADS, LEVELS, PREDICTIONS, SCHEDULES, SOLVERS, WEIGHTIN
 from ..errors import InvalidArgument, Violation
 
 __all__ = [
-    "Blocks", "Head", "High", "Image", "Levels", "Prediction", "Schedule", "Solver", "SolverSteps", "TimeSteps",
-    "Validation", "WeightDecay", "Weighting", "image_of",
+    "Blocks", "Head", "High", "Image", "Levels", "Prediction", "Schedule", "ScoreOf", "Solver", "SolverSteps",
+    "TimeSteps", "Validation", "WeightDecay", "Weighting", "image_of",
 ]  # fmt: skip
 
 _PANEL = "Of a data set (method denoising)"
@@ -70,6 +70,13 @@ Solver = Annotated[
     typer.Option(help=f"How draws are made: {_list(SOLVERS)}; dpm-solver if not given.", rich_help_panel=_PANEL),
 ]
 SolverSteps = Annotated[int | None, typer.Option(help="Steps of a draw; 32 if not given.", rich_help_panel=_PANEL)]
+
+ScoreOf = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TARGET", help="The rows are draws of this target, whose score is used too.", rich_help_panel=_PANEL
+    ),
+]
 
 
 def image_of(text: str | None) -> tuple[int, ...] | None:

@@ -2,14 +2,18 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
 __all__ = ["identifier", "print_facts", "print_json", "print_rows", "say"]
+
+# So long a word is not broken in a table.
+_LEAST = 10
 
 
 def print_json(record: Any) -> None:
@@ -27,14 +31,26 @@ def say(text: str) -> None:
     Console(soft_wrap=True).print(escape(text), highlight=False)
 
 
-def print_rows(headings: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
-    """A table with headings. The first column is never broken, so that a name can be copied from it."""
-    first, *others = headings
-    columns = [Column(first, no_wrap=True, overflow="ignore"), *(Column(each, overflow="fold") for each in others)]
+def print_rows(
+    headings: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", *, names: Collection[str] = ()
+) -> None:
+    """A table with headings. The first column and those headed `names` are never broken: names can be copied from them.
+
+    Where the terminal is too narrow for these and a little of the others, lines are longer than it.
+    """
+    shown, columns, least = list(rows), [], []
+    for index, heading in enumerate(headings):
+        cells, whole = [heading, *(row[index] for row in shown)], index == 0 or heading in names
+        words = [cell_len(word) for cell in cells for word in cell.split()]
+        least.append(max(map(cell_len, cells)) if whole else min(max(words, default=0), _LEAST))
+        columns.append(Column(heading, no_wrap=whole, overflow="fold", min_width=least[-1]))
     table = Table(*columns, title=title or None, title_justify="left")
-    for row in rows:
+    for row in shown:
         table.add_row(*(escape(cell) for cell in row))
-    Console().print(table)
+    console = Console()
+    # A border and two spaces a column.
+    width = max(console.width, sum(least) + 3 * len(least) + 1)
+    (console if width == console.width else Console(width=width)).print(table, crop=False)
 
 
 def print_facts(name: str, rows: Iterable[tuple[str, str]]) -> None:

@@ -12,8 +12,9 @@ from ..export import write_draws
 from ..words import POLISHES
 from .options import Folder, Json, Seed, Server, connect
 from .output import identifier, print_facts, print_json, print_rows, say
+from .tabular import read_rows
 
-__all__ = ["draw", "evidence", "nll", "samplers"]
+__all__ = ["draw", "evidence", "log_prob", "nll", "samplers"]
 
 _Name = Annotated[str, typer.Argument(help="Name or id of the sampler.")]
 
@@ -29,11 +30,13 @@ def samplers(server: Server = None, folder: Folder = None, as_json: Json = False
         print_json([sampler.to_json() for sampler in listed])
         return
     # As the sampler tells them; a model of data has a likelihood instead of log Z.
-    labels = ("dim", "log Z", "ELBO", "ESS", "k-hat", "NLL, held out")
+    labels = ["dim", "log Z", "ELBO", "ESS", "k-hat", "NLL, held out"]
     names = [(identifier(sampler.name), identifier(sampler.target or sampler.dataset)) for sampler in listed]
-    facts = [[dict(sampler.rows()).get(label, "") for label in labels] for sampler in listed]
+    told = [dict(sampler.rows()) for sampler in listed]
+    labels = [label for label in labels if any(label in each for each in told)]
+    facts = [[each.get(label, "") for label in labels] for each in told]
     rows = [(*name, *fact) for name, fact in zip(names, facts, strict=True)]
-    print_rows(("sampler", "of", *labels), rows)
+    print_rows(("sampler", "of", *labels), rows, names=("of",))
 
 
 def draw(
@@ -121,3 +124,24 @@ def nll(
     with connect(server, folder) as client:
         found = client.sampler(name).nll(dataset, seed, draws)
     print_json({"sampler": name, "dataset": dataset, **found.to_json()}) if as_json else print_facts(name, found.rows())
+
+
+def log_prob(
+    name: _Name,
+    rows: Annotated[Path, typer.Argument(help="A .csv, .tsv or .npy file; headings go by the columns' names.")],
+    server: Server = None,
+    folder: Folder = None,
+    as_json: Json = False,
+) -> None:
+    """Print the log density of each row of a file under a model of data, in nats, a line a row.
+
+    Example: `gephyra log-prob sampler-0a1b2c3d4e5f held-out.csv --folder runs`
+    """
+    with connect(server, folder) as client:
+        sampler = client.sampler(name)
+        found = sampler.log_prob(read_rows(rows, list(sampler.sites))).tolist()
+    if as_json:
+        print_json({"sampler": sampler.name, "log_prob": found})
+        return
+    for value in found:
+        print(f"{value:.6f}")

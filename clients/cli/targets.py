@@ -4,15 +4,15 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from ..definition import catalogue
 from ..errors import InvalidArgument, Violation
 from .options import Folder, Json, Server, connect
 from .output import identifier, print_facts, print_json, print_rows, say
+from .tabular import read_array
 
-__all__ = ["add_catalogue", "app", "delete", "listing", "show"]
+__all__ = ["add_catalogue", "add_model", "app", "delete", "listing", "show"]
 
 app = typer.Typer(no_args_is_help=True, help="List, show, add and delete targets.")
 
@@ -70,6 +70,23 @@ def add_catalogue(
     print_json(target.to_json()) if as_json else print_facts(target.name, target.rows())
 
 
+@app.command("add-model")
+def add_model(
+    sampler: Annotated[str, typer.Argument(help="Name or id of a sampler that is a model of data.")],
+    name: Annotated[str | None, typer.Option(help="Id of the target; the server makes one if it is left out.")] = None,
+    server: Server = None,
+    folder: Folder = None,
+    as_json: Json = False,
+) -> None:
+    """Register a model of data as a target: its density has log Z = 0.
+
+    Example: `gephyra targets add-model sampler-0a1b2c3d4e5f --name my-model --folder runs`
+    """
+    with connect(server, folder) as client:
+        target = client.register(client.sampler(sampler), name=name)
+    print_json(target.to_json()) if as_json else print_facts(target.name, target.rows())
+
+
 @app.command("delete")
 def delete(name: _Name, server: Server = None, folder: Folder = None, as_json: Json = False) -> None:
     """Delete a target that no job and no sampler needs.
@@ -99,23 +116,7 @@ def _parameter(text: str) -> tuple[str, Any]:
 def _array(name: str, path: Path) -> Any:
     """The array in a file."""
     try:
-        if path.suffix == ".npy":
-            return np.load(path, allow_pickle=False)
-        return np.loadtxt(path, delimiter=",", ndmin=1, skiprows=int(_has_headings(path)))
+        return read_array(path)
     except ValueError as error:
         sentence = f"parameter {name}: {path} holds no array of numbers ({error})"
         raise InvalidArgument(sentence, reason="PARAMETER_INVALID", violations=[Violation(name, sentence)]) from None
-
-
-def _has_headings(path: Path) -> bool:
-    """Whether no cell of the first line is a number."""
-    with path.open(encoding="utf-8") as lines:
-        return not any(_is_number(cell) for cell in lines.readline().split(","))
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True

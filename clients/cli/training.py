@@ -10,8 +10,8 @@ from ..words import DEVICES, INTEGRATORS, LOSSES, METHODS, PRECISIONS, PRECONDIT
 __all__ = [
     "AnnealingRate", "BatchSize", "Device", "DiffusionRate", "Ema", "GoalEssFraction", "GoalGap", "Integrator",
     "Iterations", "LearnAnnealing", "LearnDiffusion", "LearnPrior", "LearnTime", "LearningRate", "Loss", "Method",
-    "Precision", "Precondition", "Preset", "PriorRate", "RewardToGo", "Seconds", "Start", "Steps", "TargetEvaluations",
-    "TimeRate", "Width",
+    "Precision", "Precondition", "Preset", "PriorRate", "RewardToGo", "Samples", "Seconds", "Start", "Steps",
+    "TargetEvaluations", "TimeRate", "Width",
 ]  # fmt: skip
 
 _BUDGET, _MODEL, _LEARNED, _MACHINE = "Budget (one of four) and goal", "Model", "What is learned, and how", "Machine"
@@ -70,6 +70,14 @@ Start = Annotated[
     typer.Option(
         metavar="SAMPLER",
         help="Go on from a sampler of this target; method, integrator, steps and width are its own.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Samples = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATASET",
+        help="Start from draws of this target: a data set with a column for each unconstrained coordinate, in order.",
         rich_help_panel=_MODEL,
     ),
 ]

@@ -89,9 +89,19 @@ class Client:
     def register(
         self, definition: "Definition", name: str | None = None, *, wait: bool = True, timeout: float = 300.0
     ) -> TargetHandle:
-        """Register a density: what a `from_...` function or `catalogue` returned.
+        """Register a density: what a `from_...` function or `catalogue` returned, or a sampler that is a model of data.
 
-        See `AsyncClient.register` for the arguments and what it raises.
+        Args:
+            definition: The density.
+            name: Id of the target; None lets the server make one. A name that holds the same content is returned.
+            wait: Wait until the server has checked it.
+            timeout: Seconds to wait at most.
+
+        Raises:
+            TargetRejected: if the check failed; `reason` says why.
+            AlreadyExists: if the name holds other content (TARGET_NAME_TAKEN).
+            MessageTooLarge: if the program, without its arrays, is over 4 MiB.
+            DeadlineExceeded: if the check has not ended in time.
         """
         twin = self._bridge.run(self._twin.register(definition, name, wait=wait, timeout=timeout))
         return TargetHandle(self._bridge, twin)
@@ -100,8 +110,8 @@ class Client:
         self, target: TargetHandle | Dataset | str, method: str | None = None, loss: str | None = None,
         precondition: str | None = None, *, preset: str | None = None, seconds: float | None = None,
         iterations: int | None = None, target_evaluations: int | None = None, goal_ess_fraction: float | None = None,
-        goal_gap: float | None = None, start: SamplerHandle | str | None = None, seed: int = 0,
-        steps: int | None = None, batch_size: int | None = None, width: int | None = None,
+        goal_gap: float | None = None, start: SamplerHandle | str | None = None, samples: Any = None,
+        seed: int = 0, steps: int | None = None, batch_size: int | None = None, width: int | None = None,
         integrator: str | None = None, learning_rate: float | None = None, learn_diffusion: bool | None = None,
         learn_prior: bool | None = None, learn_annealing: bool | None = None, learn_time: bool | None = None,
         diffusion_rate: float | None = None, prior_rate: float | None = None, annealing_rate: float | None = None,
@@ -110,15 +120,23 @@ class Client:
     ) -> Job:  # fmt: skip
         """Start to train a sampler of a target, or a model of a data set; the job, at once.
 
-        `job.result()` waits for the sampler.
+        `job.result()` waits for the sampler. A target or a data set, or the name of one, is enough; an id alone is that
+        of a data set if the method is `denoising`. The budget is one of preset, seconds, iterations and
+        target_evaluations. None leaves an option to the server: `AsyncClient.train`, whose arguments these are, lists
+        the words and the defaults, `DenoisingOptions` what only a model of a data set has.
 
-        See `AsyncClient.train` for the arguments and what it raises.
+        Raises:
+            InvalidArgument: naming the field, for an unknown word, a value outside its domain, or options that do not
+                go together (INCONSISTENT_SETTINGS).
+            NotFound: if there is no such target or data set, or no such sampler to start from.
+            FailedPrecondition: if the target is not READY.
         """
         training = self._twin.train(
             target if isinstance(target, str) else target.name,
             method=method, loss=loss, precondition=precondition, preset=preset, seconds=seconds, iterations=iterations,
             target_evaluations=target_evaluations, goal_ess_fraction=goal_ess_fraction, goal_gap=goal_gap,
-            start=None if start is None else full_name("samplers", start), seed=seed, steps=steps,
+            start=None if start is None else full_name("samplers", start),
+            samples=samples.name if isinstance(samples, Dataset) else samples, seed=seed, steps=steps,
             batch_size=batch_size, width=width, integrator=integrator, learning_rate=learning_rate,
             learn_diffusion=learn_diffusion, learn_prior=learn_prior, learn_annealing=learn_annealing,
             learn_time=learn_time, diffusion_rate=diffusion_rate, prior_rate=prior_rate,
@@ -131,17 +149,32 @@ class Client:
         self, data: Any, name: str | None = None, *, columns: Sequence[str] | None = None,
         display_name: str | None = None, progress: bool = True,
     ) -> Dataset:  # fmt: skip
-        """Send a table of numbers: an array, a tensor, a pandas DataFrame, or the path of a file.
+        """Send a table of numbers, a row an observation. Bytes that the server knows already are not sent again.
 
-        See `AsyncClient.upload` for the arguments and what it raises.
+        Args:
+            data: An array or nested lists, `rows x columns`; a torch tensor; a pandas DataFrame; or the path of a .csv,
+                .tsv, .npy or .parquet file (the `parquet` extra).
+            name: Id of the data set; None lets the server make one. A name that holds the same content is returned.
+            columns: Names of the columns; by default those of the data, else x0, x1, ...
+            display_name: For people; by default the file's name.
+            progress: Show a bar, where there is a terminal or a notebook to show it.
+
+        Raises:
+            InvalidArgument: With `reason` and, in `metadata`, the first `row` and `column` at fault.
+            AlreadyExists: if the name holds other content (DATASET_NAME_TAKEN).
         """
         sending = self._twin.upload(data, name, columns=columns, display_name=display_name, progress=progress)
         return Dataset(self._bridge, self._bridge.run(sending))
 
     def load(self, path: str | os.PathLike[str], name: str | None = None) -> SamplerHandle:
-        """Bring a sampler that `sampler.save` wrote into this server; `name` is the id for its target.
+        """Bring a sampler that `sampler.save` wrote into this server.
 
-        Raises InvalidArgument (SAMPLER_FILE_INVALID) for a file that is damaged or something else.
+        Args:
+            path: The file.
+            name: Id for its target; None keeps the id in the file where that is free.
+
+        Raises:
+            InvalidArgument: (SAMPLER_FILE_INVALID) for a file that is damaged or something else.
         """
         return SamplerHandle(self._bridge, self._bridge.run(self._twin.load(path, name)))
 

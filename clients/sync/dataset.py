@@ -12,7 +12,7 @@ __all__ = ["Dataset"]
 
 
 class Dataset(DatasetFacts):
-    """A table of numbers on the server; see `AsyncDataset`."""
+    """A table of numbers on the server, and the facts of its columns."""
 
     def __init__(self, bridge: Bridge, twin: AsyncDataset) -> None:
         self._bridge = bridge

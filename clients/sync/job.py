@@ -20,7 +20,7 @@ _CANCEL_SECONDS = 10.0
 
 
 class Job(JobFacts):
-    """A training job on the server; see `AsyncJob`. It goes on whether or not anybody watches."""
+    """A training job on the server. It goes on whether or not anybody watches."""
 
     def __init__(self, bridge: Bridge, twin: AsyncJob) -> None:
         self._bridge = bridge

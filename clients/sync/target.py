@@ -15,7 +15,7 @@ __all__ = ["TargetHandle"]
 
 
 class TargetHandle(TargetFacts):
-    """A registered target; see `AsyncTargetHandle`."""
+    """A registered target: what is known of it, its density at given points."""
 
     def __init__(self, bridge: Bridge, twin: AsyncTargetHandle) -> None:
         self._bridge = bridge
@@ -32,11 +32,19 @@ class TargetHandle(TargetFacts):
         return self
 
     def check(self, points: int = 0, seed: int = 0) -> tuple[Finding, ...]:
-        """Examine the density: finiteness, score against central differences, batch consistency, speed."""
+        """Examine the density: finiteness, score against central differences, batch consistency, speed.
+
+        Args:
+            points: Points to try; 0 leaves it to the server.
+            seed: Seed of the points.
+        """
         return self._bridge.run(self._twin.check(points, seed))
 
     def evaluate(self, x: "ArrayLike", *, sites: bool = False) -> Evaluation:
-        """Log density and score at unconstrained points x, (points, dim) or (dim,), in float32 or float64."""
+        """Log density and score at unconstrained points x, (points, dim) or (dim,), in float32 or float64.
+
+        Raises MessageTooLarge or InvalidArgument for more points than the server takes.
+        """
         return self._bridge.run(self._twin.evaluate(x, sites=sites))
 
     def delete(self) -> None:

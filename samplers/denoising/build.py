@@ -10,7 +10,7 @@ from .denoiser import DenoisingModel
 from .frame import LOWEST, Frame
 from .level_head import LevelModel, curves
 from .loss import DenoisingLoss
-from .network import EnergyModel, Network, NetworkModel, ResidualMlp
+from .network import EnergyModel, Network, NetworkModel, ResidualMlp, smooth_norm
 from .settings import DenoisingSettings, LevelsName, PredictionName
 from .unet import ImageShape, UNet
 
@@ -36,7 +36,7 @@ def build_model(settings: DenoisingSettings, frame: Frame) -> DenoisingModel:
     given = noise_schedule(settings, frame)
     word = settings.prediction or PredictionName.VELOCITY
     if word is PredictionName.ENERGY:
-        return EnergyModel(ResidualMlp(dim, 1, settings.width, settings.blocks, generator), given.schedule)
+        return EnergyModel(ResidualMlp(dim, 1, settings.width, settings.blocks, generator, smooth_norm), given.schedule)
     network = _network(settings, dim, 1, generator)
     return NetworkModel(network, PREDICTIONS[word](given), given.schedule, frame.gaussian)
 

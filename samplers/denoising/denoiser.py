@@ -21,7 +21,10 @@ class Denoiser(ABC):
 
     @abstractmethod
     def data(self, y: Tensor, log_snr: Tensor) -> Tensor:
-        """x, `batch x dim`, in y's element type, at noised points y, `batch x dim`, of levels log_snr, `(batch,)`."""
+        """x, `batch x dim`, in y's element type, at noised points y, `batch x dim`.
+
+        Their levels are log_snr, `(batch,)`, or `(1,)` where they share one.
+        """
 
 
 class DenoisingModel(nn.Module, Denoiser):

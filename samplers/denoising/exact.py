@@ -88,11 +88,15 @@ class GaussianDenoiser(Denoiser):
         gain = level.alpha.square() * self._variance.like(vector) / self._total(vector, level)
         return self._apply(gain, vector)
 
-    def expected_error(self, log_snr: Tensor) -> Tensor:
-        """E|eps - eps'|^2 on data with this mean and covariance, `(batch,)`."""
+    def shares(self, log_snr: Tensor) -> Tensor:
+        """Eigenvalues of the matrix of `explained`, `batch x dim`."""
         level = preserving(log_snr)
         signal = level.alpha.square() * self._variance.like(log_snr)
-        return (signal / (signal + level.sigma.square())).sum(-1)
+        return signal / (signal + level.sigma.square())
+
+    def expected_error(self, log_snr: Tensor) -> Tensor:
+        """E|eps - eps'|^2 on data with this mean and covariance, `(batch,)`."""
+        return self.shares(log_snr).sum(-1)
 
     def log_density(self, x: Tensor) -> Tensor:
         """Of the Gaussian at x, `batch x dim`: `(batch,)` float64."""

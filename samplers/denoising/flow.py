@@ -33,6 +33,7 @@ __all__ = [
     "ProbabilityFlow",
     "flow_slope",
     "runge_kutta",
+    "slope_and_divergence",
 ]
 
 LARGEST_EXACT = 100
@@ -114,7 +115,8 @@ class ProbabilityFlow:
         state = torch.cat([alpha * x, x.new_zeros(x.shape[0], 1)], 1)
 
         def slope(state: Tensor, log_snr: Tensor) -> Tensor:
-            return self._with_divergence(state, log_snr, live=live)
+            slope, change = slope_and_divergence(self.denoiser, self._divergence, state[:, :-1], log_snr, live=live)
+            return torch.cat([slope, change[:, None]], 1)
 
         for before, after in itertools.pairwise(self._grid.flip(0)):
             state = runge_kutta(slope, state, before, after)
@@ -140,17 +142,6 @@ class ProbabilityFlow:
     def _slope(self, y: Tensor, log_snr: Tensor) -> Tensor:
         return flow_slope(self.denoiser, y, log_snr)
 
-    def _with_divergence(self, state: Tensor, log_snr: Tensor, *, live: bool) -> Tensor:
-        with torch.enable_grad():
-            y = state[:, :-1] if live else state[:, :-1].detach().requires_grad_()
-            data = self.denoiser.data(y, log_snr.expand(len(y)))
-            trace = self._divergence.trace(data, y, live=live)
-        alpha = preserving(log_snr).alpha.to(y)
-        slope = 0.5 * alpha * (data - alpha * y)
-        change = 0.5 * alpha * (trace - alpha * y.shape[1])
-        joined = torch.cat([slope, change[:, None]], 1)
-        return joined if live else joined.detach()
-
     def _alpha(self, like: Tensor, index: int) -> Tensor:
         return preserving(self._grid[index]).alpha.to(like)
 
@@ -158,7 +149,24 @@ class ProbabilityFlow:
 def flow_slope(denoiser: Denoiser, y: Tensor, log_snr: Tensor) -> Tensor:
     """dy/dlambda at y, `batch x dim`, and a level, a float64 scalar."""
     alpha = preserving(log_snr).alpha.to(y)
-    return 0.5 * alpha * (denoiser.data(y, log_snr.expand(len(y))) - alpha * y)
+    return 0.5 * alpha * (denoiser.data(y, log_snr[None]) - alpha * y)
+
+
+def slope_and_divergence(
+    denoiser: Denoiser, divergence: Divergence, y: Tensor, log_snr: Tensor, *, live: bool
+) -> tuple[Tensor, Tensor]:
+    """dy/dlambda and its divergence, `(batch,)`, at y, `batch x dim`, and a level, a float64 scalar.
+
+    With `live` both can be differentiated, in y too, which then requires grad; else they are constants.
+    """
+    with torch.enable_grad():
+        y = y if live else y.detach().requires_grad_()
+        data = denoiser.data(y, log_snr[None])
+        trace = divergence.trace(data, y, live=live)
+    alpha = preserving(log_snr).alpha.to(y)
+    slope = 0.5 * alpha * (data - alpha * y)
+    change = 0.5 * alpha * (trace - alpha * y.shape[1])
+    return (slope, change) if live else (slope.detach(), change.detach())
 
 
 def runge_kutta(slope: Callable[[Tensor, Tensor], Tensor], state: Tensor, before: Tensor, after: Tensor) -> Tensor:

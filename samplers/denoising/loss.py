@@ -16,21 +16,15 @@ from ..random import keyed_generator
 from .denoiser import DenoisingModel
 from .exact import GaussianDenoiser
 from .sampling import AdaptiveHistogram, Levels, NoiseLevels
-from .schedule import Level, Schedule, preserving
+from .schedule import Schedule, preserving
+from .scores import Regressed, Scores
 from .weighting import Weighting, mean_weight
 
-__all__ = ["DenoisingLoss", "LossRecord", "Regressed", "baseline_fractions", "mixed_target"]
+__all__ = ["DenoisingLoss", "LossRecord", "baseline_fractions"]
 
 
 # Rows that are evaluated together where no gradient is needed.
 _ROWS = 1024
-
-
-class Regressed(NamedTuple):
-    """Data and noise that a prediction is trained towards: alpha x + sigma eps = y; both `batch x dim`."""
-
-    x: Tensor
-    eps: Tensor
 
 
 class LossRecord(NamedTuple):
@@ -79,8 +73,8 @@ class DenoisingLoss:
             regressed: What to train towards, if not x and eps themselves.
         """
         level = model.schedule.at(levels.log_snr)
-        y = _like(preserving(levels.log_snr), x).noised(x, eps)
-        target = model.prediction.of(*(regressed or Regressed(x, eps)), _like(level, x))
+        y = preserving(levels.log_snr).like(x).noised(x, eps)
+        target = model.prediction.of(*(regressed or Regressed(x, eps)), level.like(x))
         error = (target - model.output(y, levels.log_snr)).double().square().sum(1)
         return 0.5 * self.noise_weight(levels) * model.prediction.kappa(level) * error
 
@@ -89,24 +83,35 @@ class DenoisingLoss:
         multiplier = self._weighting.multiplier(self._schedule.at(levels.log_snr), levels.inverse_density)
         return multiplier * levels.importance
 
-    def gradient(self, model: DenoisingModel, data: Tensor, noise: NoiseSource, batch: int) -> LossRecord:
-        """Add the gradient on `batch` random rows of data, `rows x dim`, to `.grad`, up to a constant factor."""
-        x, eps, levels = self._draw(model.dim, data, noise, batch)
-        terms = self.terms(model, x, eps, levels)
-        (terms.mean() * (self._unit / model.dim)).backward()
-        record = LossRecord.of(terms, levels)
-        if self._memory is not None:
-            self._memory.note(Levels(*(part.cpu() for part in levels)), record.terms.cpu())
-        return record
+    def gradient(
+        self, model: DenoisingModel, data: Tensor, noise: NoiseSource, batch: int, scores: Scores | None = None
+    ) -> LossRecord:
+        """Add the gradient on `batch` random rows of data, `rows x dim`, to `.grad`, up to a constant factor.
 
-    def evaluate(self, model: DenoisingModel, data: Tensor, noise: NoiseSource, batch: int) -> LossRecord:
-        """The loss on `batch` random rows of data, `rows x dim`, and nothing else: for data held out."""
-        x, eps, levels = self._draw(model.dim, data, noise, batch)
-        parts = zip(x.split(_ROWS), eps.split(_ROWS), *(part.split(_ROWS) for part in levels), strict=True)
+        With the rows' scores it is that of a loss towards the mix; its expectation over draws is the same.
+        """
+        x, eps, levels, rows = self._draw(model.dim, data, noise, batch)
+        regressed = None if scores is None else scores.regressed(rows, x, eps, levels.log_snr)
+        terms = self.terms(model, x, eps, levels, regressed)
+        (terms.mean() * (self._unit / model.dim)).backward()
+        if self._memory is not None:
+            self._memory.note(Levels(*(part.cpu() for part in levels)), terms.detach().cpu())
+        return LossRecord.of(terms + self._explained(rows, levels, scores), levels)
+
+    def evaluate(
+        self, model: DenoisingModel, data: Tensor, noise: NoiseSource, batch: int, scores: Scores | None = None
+    ) -> LossRecord:
+        """The loss on `batch` random rows of data, `rows x dim`, and nothing else: for data held out.
+
+        With the rows' scores it has the same expectation over draws, and less noise.
+        """
+        x, eps, levels, rows = self._draw(model.dim, data, noise, batch)
+        regressed = Regressed(x, eps) if scores is None else scores.regressed(rows, x, eps, levels.log_snr)
+        parts = zip(*(part.split(_ROWS) for part in (x, eps, *regressed, *levels)), strict=True)
         with torch.no_grad():
             # In parts: what a network makes of all rows at once may not fit memory.
-            terms = [self.terms(model, x, eps, Levels(*each)) for x, eps, *each in parts]
-        return LossRecord.of(torch.cat(terms), levels)
+            terms = [self.terms(model, x, eps, Levels(*each), Regressed(x_, eps_)) for x, eps, x_, eps_, *each in parts]
+        return LossRecord.of(torch.cat(terms) + self._explained(rows, levels, scores), levels)
 
     def tensors(self) -> dict[str, Tensor]:
         """What the next gradient depends on beside parameters, for a checkpoint."""
@@ -117,13 +122,19 @@ class DenoisingLoss:
         if self._memory is not None:
             self._memory.restore(tensors)
 
-    def _draw(self, dim: int, data: Tensor, noise: NoiseSource, batch: int) -> tuple[Tensor, Tensor, Levels]:
-        """Random rows, their noise and fresh levels."""
+    def _explained(self, rows: Tensor, levels: Levels, scores: Scores | None) -> Tensor | float:
+        """What a loss towards the mix lacks of the plain one, `(batch,)`, the same for every model."""
+        if scores is None:
+            return 0.0
+        return 0.5 * self.noise_weight(levels) * scores.explained(rows, levels.log_snr)
+
+    def _draw(self, dim: int, data: Tensor, noise: NoiseSource, batch: int) -> tuple[Tensor, Tensor, Levels, Tensor]:
+        """Random rows, their noise, fresh levels and the rows' numbers."""
         rows = torch.randint(len(data), (batch,), generator=noise.generator("denoising/rows"))
         uniform = torch.from_numpy(keyed_generator("denoising/levels", noise.seed, noise.step).random(batch))
         levels = Levels(*(part.to(noise.device) for part in self._levels.sample(uniform)))
         x = data[rows.to(data.device)].to(noise.device, noise.dtype)
-        return x, noise.normal((batch, dim), "denoising/noise"), levels
+        return x, noise.normal((batch, dim), "denoising/noise"), levels, rows
 
 
 def baseline_fractions(loss: DenoisingLoss, outcome: LossRecord, baseline: GaussianDenoiser, edges: Tensor) -> Tensor:
@@ -138,27 +149,3 @@ def baseline_fractions(loss: DenoisingLoss, outcome: LossRecord, baseline: Gauss
     zero = torch.zeros(len(edges) - 1, dtype=torch.float64, device=cell.device)
     ours, theirs = (zero.index_add(0, cell[inside], part[inside]) for part in (outcome.terms, expected))
     return ours / theirs
-
-
-def mixed_target(x: Tensor, eps: Tensor, score: Tensor, local: GaussianDenoiser, log_snr: Tensor) -> Regressed:
-    """Where the score of the data's density is known at x: a regression target with less noise and the same mean.
-
-    Both -eps / sigma and score / alpha are unbiased for the score at y. Weighted by the shares of noise and data in the
-    variance of y, with a covariance `local` as the density has it around a point (a mode's), little noise is left at
-    high lambda (De Bortoli et al. 2024). Holds for draws x of the density only.
-
-    Args:
-        x: Draws, `batch x dim`.
-        eps: Noise, `batch x dim`.
-        score: Gradient of the log density at x, `batch x dim`.
-        local: A Gaussian with that covariance; its mean does not matter.
-        log_snr: Levels, `(batch,)`.
-    """
-    level = _like(preserving(log_snr), x)
-    ratio = level.sigma / level.alpha
-    change = local.explained(eps + ratio * score, log_snr)
-    return Regressed(x + ratio * change, eps - change)
-
-
-def _like(level: Level, x: Tensor) -> Level:
-    return Level(*(part.to(x) for part in level))

@@ -67,6 +67,8 @@ class DenoisingReport:
     gaussian: Likelihood | None
     """The same of the Gaussian with the training data's moments; None for levels."""
     train_seconds: float
+    target_evaluations: int = 0
+    """Rows at which the score of a target was asked for."""
     warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:

@@ -29,6 +29,10 @@ class Level(NamedTuple):
         """sqrt(alpha^2 + sigma^2): z over its variance preserving counterpart."""
         return torch.hypot(self.alpha, self.sigma)
 
+    def like(self, x: Tensor) -> "Level":
+        """The same in x's element type, on its device."""
+        return Level(*(part.to(x) for part in self))
+
     def noised(self, x: Tensor, eps: Tensor) -> Tensor:
         """alpha x + sigma eps, `batch x dim`."""
         return self.alpha * x + self.sigma * eps

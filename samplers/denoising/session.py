@@ -14,6 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gephyra.targets.base import Target
+
 from ..checkpoint import Checkpoint, latest_checkpoint, write_checkpoint
 from ..noise import NoiseSource
 from ..random import torch_generator
@@ -26,6 +28,7 @@ from .keeper import Keeper
 from .loss import LossRecord
 from .report import DenoisingMetrics, DenoisingReport
 from .sampler import DenoisingSampler, bound, gaussian_likelihood, placed, summary
+from .scores import Scores, evaluate_scores, model_scores
 from .settings import DenoisingSettings, LevelsName
 from .watch import Watch, share_of
 
@@ -47,11 +50,23 @@ class _Rows(NamedTuple):
     validation: Tensor
 
 
+class _Known(NamedTuple):
+    """What is known of the density of the data, beside the data."""
+
+    training: Scores
+    validation: Scores
+    evaluations: int
+    """Points at which a target was evaluated."""
+    caution: str | None
+
+
 def train_denoiser(
     data: Tensor,
     names: Sequence[str],
     settings: DenoisingSettings,
     *,
+    target: Target | None = None,
+    scores: Tensor | None = None,
     on_metrics: Callable[[DenoisingMetrics], None] = lambda metrics: None,
     on_checkpoint: Callable[[int], None] = lambda step: None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -64,6 +79,9 @@ def train_denoiser(
         data: `rows x dim`.
         names: Of the dim columns.
         settings: What to train, budget and the rest.
+        target: The density that the rows are draws of, columns in its order; it is evaluated once at each row, before
+            the clock of the budget starts. Its score leaves the loss with the same expectation and less noise.
+        scores: Such scores, `rows x dim` in data units, where they are known already; instead of the target.
         on_metrics: Told of progress about twice a second.
         on_checkpoint: Told the step of each checkpoint, once it is on disk.
         should_stop: Asked before every step.
@@ -72,16 +90,18 @@ def train_denoiser(
 
     Raises:
         StopTraining: `should_stop` said so.
-        TrainingFailed: The settings do not suit the data, or there is no such device.
+        TrainingFailed: The settings do not suit the data, or a score is not finite; or there is no such device.
     """
     hooks = Hooks(on_metrics, on_checkpoint, should_stop, clock)
     try:
-        rows = _split(data, settings)
+        chosen, held = _split(data, settings)
+        rows = _Rows(data[chosen], data[held])
         frame = frame_of(rows.training, names, settings, rows.validation)
         model = placed(build_model(settings, frame), settings)
+        known = _known(data, chosen, held, frame, target, scores, should_stop)
     except ValueError as error:
         raise TrainingFailed("UNSUITABLE_DATA", str(error)) from error
-    run = _Run(rows, frame, model, settings, hooks, checkpoint_folder)
+    run = _Run(rows, known, frame, model, settings, hooks, checkpoint_folder)
     stored = None if checkpoint_folder is None else latest_checkpoint(checkpoint_folder)
     if stored is not None:
         run.restore(stored)
@@ -95,13 +115,14 @@ class _Run:
     def __init__(
         self,
         rows: _Rows,
+        known: _Known | None,
         frame: Frame,
         model: DenoisingModel,
         settings: DenoisingSettings,
         hooks: Hooks[DenoisingMetrics],
         folder: Path | None,
     ) -> None:
-        self._rows, self._frame, self._model, self._settings = rows, frame, model, settings
+        self._rows, self._known, self._frame, self._model, self._settings = rows, known, frame, model, settings
         self._hooks, self._folder, self._pace = hooks, folder, Pace(hooks.clock)
         self._loss = build_loss(settings, frame, model, settings.levels)
         # Levels of one law throughout, so that two validation losses differ by the parameters alone.
@@ -162,13 +183,15 @@ class _Run:
             validation=validated,
             gaussian=gaussian,
             train_seconds=seconds,
-            warnings=_warnings(frame, self._keeper.least),
+            target_evaluations=0 if self._known is None else self._known.evaluations,
+            warnings=_warnings(frame.caution, None if self._known is None else self._known.caution, self._keeper.least),
         )
         return DenoisingSampler(frame, self._model, self._settings, report, names)
 
     def _backward(self) -> LossRecord:
         noise = self._noise._replace(step=self._stepper.step)
-        return self._loss.gradient(self._model, self._training, noise, self._settings.batch_size)
+        scores = None if self._known is None else self._known.training
+        return self._loss.gradient(self._model, self._training, noise, self._settings.batch_size, scores)
 
     def _keep(self) -> None:
         """Put the best parameters in place; without rows held out, the newest average."""
@@ -181,8 +204,9 @@ class _Run:
         """Judge the average of the parameters on rows held out."""
         if len(self._validation) < _LEAST_ROWS:
             return
+        scores = None if self._known is None else self._known.validation
         with self._stepper.settled():
-            record = self._judge.evaluate(self._model, self._validation, self._unseen, _PAIRS)
+            record = self._judge.evaluate(self._model, self._validation, self._unseen, _PAIRS, scores)
             _, ours, theirs = share_of(self._judge, record, self._frame.gaussian)
             self._watch.validation = float(ours.sum() / theirs.sum())
             self._keeper.note(self._watch.validation, self._stepper.step, self._stepper.flat())
@@ -203,18 +227,41 @@ class _Run:
         self._hooks.on_checkpoint(self._stepper.step)
 
 
-def _split(data: Tensor, settings: DenoisingSettings) -> _Rows:
-    """Rows to train on and rows to choose the stopping point on; few rows are all trained on."""
+def _split(data: Tensor, settings: DenoisingSettings) -> tuple[Tensor, Tensor]:
+    """Numbers of the rows to train on and of those to choose the stopping point on; few rows are all trained on."""
     if data.ndim != 2 or len(data) < _LEAST_ROWS:
         raise ValueError(f"data must have two rows or more and one column or more, got shape {tuple(data.shape)}")
     count = int(settings.validation * len(data))
     count = count if count >= _LEAST_ROWS else 0
     order = torch.randperm(len(data), generator=torch_generator("denoising/split", settings.seed))
-    return _Rows(data[order[count:]], data[order[:count]])
+    return order[count:], order[:count]
 
 
-def _warnings(frame: Frame, loss: float) -> tuple[str, ...]:
-    found = [] if frame.caution is None else [frame.caution]
+def _known(
+    data: Tensor, chosen: Tensor, held: Tensor, frame: Frame, target: Target | None, scores: Tensor | None,
+    should_stop: Callable[[], bool],
+) -> _Known | None:  # fmt: skip
+    """The scores of the rows; None where neither a target nor scores are given."""
+    if target is None and scores is None:
+        return None
+    if frame.levels is not None:
+        raise ValueError(
+            "data on levels have no density, and so no score: leave the target out, or give head continuous if the "
+            "columns are continuous"
+        )
+    if target is not None and scores is not None:
+        raise ValueError("give a target or scores, not both")
+    evaluations = 0 if target is None else len(data)
+    found = scores if target is None else evaluate_scores(target, data, should_stop)
+    assert found is not None, "one of the two is given"
+    value = model_scores(found, data, frame.transform)
+    training = Scores.of(value[chosen], frame.gaussian.covariance)
+    caution = training.doubt(frame.transform.to_model(data[chosen].double()))
+    return _Known(training, Scores(value[held], training.local), evaluations, caution)
+
+
+def _warnings(caution: str | None, doubt: str | None, loss: float) -> tuple[str, ...]:
+    found = [each for each in (caution, doubt) if each is not None]
     if math.isnan(loss):
         found.append("no rows were held out: the run went to the end of its budget, and overfitting would not show.")
     elif loss > 1.0:

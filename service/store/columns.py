@@ -62,11 +62,12 @@ def load_metrics(record: dict[str, Any] | None) -> AnyMetrics | None:
     return Metrics(**record)
 
 
-def load_settings(record: dict[str, Any], dataset: str) -> AnySettings:
-    """Inverse of `to_json` of settings, of a model where there is a data set."""
-    return DenoisingSettings.from_json(record) if dataset else TrainingSettings.from_json(record)
+def load_settings(record: dict[str, Any]) -> AnySettings:
+    """Inverse of `to_json` of settings; only those of a bridge have a method."""
+    return TrainingSettings.from_json(record) if "method" in record else DenoisingSettings.from_json(record)
 
 
-def load_report(record: dict[str, Any], dataset: str) -> AnyReport:
-    """Inverse of `to_json` of a report, of a model where there is a data set."""
-    return DenoisingReport.from_json(record) if dataset else Report.from_json(record)
+def load_report(record: dict[str, Any], settings: AnySettings) -> AnyReport:
+    """Inverse of `to_json` of the report of what these settings trained."""
+    model = isinstance(settings, DenoisingSettings)
+    return DenoisingReport.from_json(record) if model else Report.from_json(record)

@@ -128,9 +128,9 @@ def _append(connection: Connection, tenant: str, name: str, content: bytes) -> N
 def _record(row: Row[Any]) -> JobRecord:
     return JobRecord(
         name=row.name, uid=row.uid, target=row.target, target_digest=row.target_digest,
-        settings=load_settings(row.settings, row.dataset), state=JobState(row.state), create_time=row.create_time,
-        attempt=row.attempt, crashes=row.crashes, error=load_failure(row.error), sampler=row.sampler,
-        metrics=load_metrics(row.metrics), last_sequence=row.last_sequence, start=row.start,
+        settings=load_settings(row.settings), state=JobState(row.state),
+        create_time=row.create_time, attempt=row.attempt, crashes=row.crashes, error=load_failure(row.error),
+        sampler=row.sampler, metrics=load_metrics(row.metrics), last_sequence=row.last_sequence, start=row.start,
         start_digest=row.start_digest, start_time=row.start_time, end_time=row.end_time, dataset=row.dataset,
         dataset_digest=row.dataset_digest, owner=row.owner, lease=row.lease,
     )  # fmt: skip

@@ -76,7 +76,7 @@ class JobRecord:
     name: str
     uid: str
     target: str
-    """Id of the target; empty where a data set is modelled."""
+    """Id of the target; where a data set is modelled, of the one whose score is used, empty for none."""
     target_digest: str
     settings: AnySettings
     state: JobState
@@ -97,7 +97,7 @@ class JobRecord:
     start_time: int | None = None
     end_time: int | None = None
     dataset: str = ""
-    """Id of the data set, and its digest; empty where a target is sampled."""
+    """Id of the data set that is modelled, or of the draws from which sampling a target starts, and its digest."""
     dataset_digest: str = ""
     owner: str = ""
     """The server that runs the attempt; empty while none does."""
@@ -125,8 +125,14 @@ class SamplerRecord:
     """SHA-256 of the sampler's file, its address among the artefacts."""
     create_time: int
     dataset: str = ""
-    """Id of the data set, and its digest; empty where a target is sampled."""
+    """Id of the data set; empty where a target is sampled, or the data set of an imported model is not here."""
     dataset_digest: str = ""
+    """Of the data set, wherever it is; empty where a target is sampled."""
+
+    @property
+    def of_data(self) -> bool:
+        """Whether it is a model of a data set."""
+        return isinstance(self.settings, DenoisingSettings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,9 +44,10 @@ def remove(connection: Connection, tenant: str, name: str) -> bool:
 
 
 def _record(row: Row[Any]) -> SamplerRecord:
+    settings = load_settings(row.settings)
     return SamplerRecord(
         name=row.name, uid=row.uid, target=row.target, target_digest=row.target_digest, job=row.job,
-        settings=load_settings(row.settings, row.dataset), report=load_report(row.report, row.dataset), dim=row.dim,
-        sites=load_sites(row.sites), digest=row.digest, create_time=row.create_time, dataset=row.dataset,
+        settings=settings, report=load_report(row.report, settings),
+        dim=row.dim, sites=load_sites(row.sites), digest=row.digest, create_time=row.create_time, dataset=row.dataset,
         dataset_digest=row.dataset_digest,
     )  # fmt: skip

@@ -1,6 +1,5 @@
 """What a worker does with models of data: train, draw, log densities, likelihoods."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,12 @@ from gephyra.samplers.denoising.sampler import BLOCK_SIZE, DenoisingSampler, sum
 from gephyra.samplers.denoising.session import train_denoiser
 from gephyra.samplers.run import StopTraining, TrainingFailed
 
-from ..artefacts import CorruptArtefact
 from ..crash import Place, crash_point
 from ..denoising import from_denoising, from_solver, to_denoising_report, to_likelihood
 from ..errors import Failure, Reason
-from ..tensors import dtype_name, from_tensor, to_tensor
+from ..tensors import from_tensor, to_tensor
 from .failures import TaskError
+from .table import read_table
 from .tasks import Call, Turn, checkpoint_sender, metrics_sender
 
 __all__ = ["fit", "generate", "judge", "log_prob"]
@@ -30,18 +29,18 @@ _Event = worker_pb2.WorkerEvent
 
 # Rows of densities between two looks at whether the caller is still there.
 _ROWS = 256
-# Types that float32 holds without loss.
-_SMALL = frozenset({"float32", "int8", "uint8", "int16", "uint16", "bool"})
 
 
 def fit(command: _Command.Fit, call: Call) -> None:
     """Train a model of data, from the newest checkpoint if there is one, and write it to the path given."""
     settings, table = from_denoising(command.config), command.table
+    target = call.workbench.target(command.target_path) if command.target_path else None
     try:
         sampler = train_denoiser(
-            _read(table),
+            read_table(table),
             list(table.columns),
             settings,
+            target=target,
             on_metrics=metrics_sender(call),
             on_checkpoint=checkpoint_sender(call),
             should_stop=call.should_stop,
@@ -89,7 +88,7 @@ def log_prob(command: _Command.LogProb, call: Call) -> None:
 def judge(command: _Command.Judge, call: Call) -> None:
     """Likelihood of rows, or of a data set."""
     sampler = call.workbench.denoiser(command.sampler_path)
-    x = _rows(command.x) if command.WhichOneof("data") == "x" else _read(command.table)
+    x = _rows(command.x) if command.WhichOneof("data") == "x" else read_table(command.table)
     try:
         found = sampler.nll(x, command.seed, command.draws)
     except ValueError as error:
@@ -116,17 +115,6 @@ def _log_prob(sampler: DenoisingSampler, x: Tensor, call: Call) -> Tensor | None
 
 def _likelihood(name: str, found: NegativeLogLikelihood) -> dict[str, Any]:
     return {name: to_likelihood(summary(found)), f"{name}_nats": _tensor(found.nats)}
-
-
-def _read(table: _Command.Table) -> Tensor:
-    """The values of a data set, `rows x columns`. Raises CorruptArtefact where the file is damaged."""
-    path = Path(table.path)
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != path.name:
-        raise CorruptArtefact(f"{path} does not have the content that its name promises; restore it from a backup")
-    name = dtype_name(table.dtype, "table.dtype")
-    values = np.frombuffer(content, np.dtype(name).newbyteorder("<")).reshape(table.rows, len(table.columns))
-    return torch.from_numpy(values.astype("float32" if name in _SMALL else "float64"))
 
 
 def _rows(x: Any) -> Tensor:

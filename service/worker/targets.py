@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from google.rpc import code_pb2
 from numpy.typing import NDArray
 
 from gephyra.protos import program_pb2, target_service_pb2, tensor_pb2
+from gephyra.samplers.denoising.as_target import ModelTarget
+from gephyra.samplers.denoising.sampler import DenoisingSampler
 from gephyra.targets import catalogue, loading
 from gephyra.targets import program as plain
 from gephyra.targets.base import Target
@@ -16,7 +19,9 @@ from gephyra.targets.untrusted import ProgramError
 from .. import names
 from ..artefacts import Artefacts
 from ..convert import from_site
+from ..errors import Failure, Reason
 from ..tensors import dtype_name, from_tensor
+from .failures import TaskError
 
 __all__ = ["load_target", "read_definition", "to_program"]
 
@@ -27,12 +32,35 @@ def read_definition(path: Path, artefacts: Artefacts) -> target_service_pb2.Targ
 
 
 def load_target(path: Path, artefacts: Artefacts) -> Target:
-    """The target of a stored definition. Raises ProgramError, ParameterError or ValueError if it is not acceptable."""
+    """The target of a stored definition. Raises ProgramError, ParameterError or ValueError if it is not acceptable.
+
+    Of a trained model TaskError: SAMPLER_FILE_INVALID for a damaged file, SAMPLER_UNSUITED where it has no density.
+    """
     definition = read_definition(path, artefacts)
     if definition.WhichOneof("kind") == "program":
         return loading.load_program(to_program(definition.program, artefacts))
+    if definition.WhichOneof("kind") == "model":
+        return _model(definition.model, artefacts)
     parameters = {p.name: _parameter(p, artefacts) for p in definition.catalogue.parameters}
     return catalogue.build(definition.catalogue.family, parameters)
+
+
+def _model(model: target_service_pb2.TrainedModel, artefacts: Artefacts) -> Target:
+    path = "definition.model"
+    sha256 = names.check_sha256(names.parse(names.BLOBS, model.blob, path), path)
+    artefacts.read(sha256)
+    try:
+        sampler = DenoisingSampler.load(artefacts.path(sha256))
+    except ValueError as error:
+        raise _refused(Reason.SAMPLER_FILE_INVALID, error) from error
+    try:
+        return ModelTarget(sampler)
+    except ValueError as error:
+        raise _refused(Reason.SAMPLER_UNSUITED, error) from error
+
+
+def _refused(reason: Reason, error: ValueError) -> TaskError:
+    return TaskError(Failure(code_pb2.INVALID_ARGUMENT, reason, str(error), "definition.model"))
 
 
 def to_program(program: program_pb2.Program, artefacts: Artefacts) -> plain.Program:

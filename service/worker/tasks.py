@@ -23,6 +23,7 @@ from ..store.records import AnyMetrics
 from ..tensors import from_tensor, to_tensor
 from .cache import Workbench
 from .failures import TaskError
+from .table import read_table
 from .targets import read_definition, to_program
 
 __all__ = [
@@ -43,7 +44,7 @@ _Event = worker_pb2.WorkerEvent
 
 # A watcher sees two metrics a second; sending many more would cost small targets a part of their time.
 _METRICS_SECONDS = 0.1
-_CATALOGUE_POINTS = 64
+_FINITE_POINTS = 64
 # Callers take turns on a worker, and see draws of a slow sampler at least this often.
 _TURN_SECONDS = 1.0
 
@@ -100,6 +101,7 @@ def train(command: _Command.Train, call: Call) -> None:
             target,
             settings,
             start=start,
+            samples=read_table(command.samples) if command.HasField("samples") else None,
             on_metrics=metrics_sender(call),
             on_checkpoint=checkpoint_sender(call),
             should_stop=call.should_stop,
@@ -126,11 +128,18 @@ def check(command: _Command.Check, call: Call) -> None:
     """Load a target and see that it is what the client captured: check points, or finite values somewhere."""
     target = call.workbench.target(command.target_path)
     definition = read_definition(Path(command.target_path), call.workbench.artefacts)
-    if definition.WhichOneof("kind") == "program":
-        program = to_program(definition.program, call.workbench.artefacts)
-        loading.replay(target, program.check_points, program.dtype)
-    else:
-        _check_finite(target)
+    match definition.WhichOneof("kind"):
+        case "program":
+            program = to_program(definition.program, call.workbench.artefacts)
+            loading.replay(target, program.check_points, program.dtype)
+        case "model":
+            drawn = target.sample(_FINITE_POINTS, torch.Generator().manual_seed(0))
+            assert drawn is not None, "a model has draws"
+            _check_finite(target, drawn, "of the model's draws", "definition.model")
+        case _:
+            numbers = np.random.Generator(np.random.Philox(0)).standard_normal((_FINITE_POINTS, target.dim))
+            points, path = torch.from_numpy(numbers), "definition.catalogue.parameters"
+            _check_finite(target, points, "standard normal points; check the parameters", path)
     checked = _Event.Checked(dim=target.dim, log_z=target.log_z, sites=[to_site(site) for site in target.sites])
     call.send(_Event(checked=checked))
 
@@ -215,18 +224,11 @@ def metrics_sender(call: Call) -> Callable[[AnyMetrics], None]:
     return send
 
 
-def _check_finite(target: Target) -> None:
-    x = torch.from_numpy(np.random.Generator(np.random.Philox(0)).standard_normal((_CATALOGUE_POINTS, target.dim)))
+def _check_finite(target: Target, x: torch.Tensor, where: str, path: str) -> None:
     log_density, score = target.log_density_and_score(x)
     if not (log_density.isfinite() & score.isfinite().all(-1)).any():
-        message = (
-            f"the log density is not finite at any of {_CATALOGUE_POINTS} standard normal points; check the parameters"
-        )
-        raise TaskError(
-            Failure(
-                code_pb2.INVALID_ARGUMENT, Reason.NON_FINITE_LOG_DENSITY, message, "definition.catalogue.parameters"
-            )
-        )
+        message = f"the log density is not finite at any of {len(x)} {where}"
+        raise TaskError(Failure(code_pb2.INVALID_ARGUMENT, Reason.NON_FINITE_LOG_DENSITY, message, path))
 
 
 def _sites(target: Target, x: torch.Tensor) -> list[tensor_pb2.NamedTensor]:

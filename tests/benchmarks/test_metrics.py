@@ -9,14 +9,17 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from benchmarks.metrics import (
+    CovarianceDistance,
     Floor,
     MaximumMeanDiscrepancy,
+    MeanDistance,
     MeanError,
     Metric,
     ModeCoverage,
     ModeVariation,
     NotConverged,
     SinkhornDivergence,
+    SlicedWasserstein,
     SpreadError,
     exact_sampler,
     floor,
@@ -168,3 +171,19 @@ def test_exact_draws_depend_on_seed_and_counter_alone() -> None:
     assert not np.allclose(again(5, 3), NORMAL(5, 2))
     assert floor(MMD, NORMAL, 10, 2) == floor(MMD, again, 10, 2)
     assert isinstance(floor(MMD, NORMAL, 10, 2), Floor)
+
+
+def test_distances_of_moments() -> None:
+    x = NORMAL(200, 0)
+    assert MeanDistance()(x + SHIFT, x) == pytest.approx(np.linalg.norm(SHIFT))
+    assert CovarianceDistance()(x + SHIFT, x) == pytest.approx(0, abs=1e-12)
+    assert CovarianceDistance()(2 * x, x) == pytest.approx(3 * np.linalg.norm(np.cov(x, rowvar=False)))
+
+
+def test_sliced_wasserstein_of_a_shifted_copy_is_the_mean_projection_of_the_shift() -> None:
+    """In three dimensions half its norm; on random directions, whose |cosine| has variance 1 / 12, up to chance."""
+    x, directions = NORMAL(50, 0), 4000
+    error = standard_errors() * math.sqrt(1 / 12 / directions)
+    found = SlicedWasserstein(directions)(x + SHIFT, x) / np.linalg.norm(SHIFT)
+    assert found == pytest.approx(0.5, abs=error)
+    assert SlicedWasserstein(directions)(x, x[::-1]) == pytest.approx(0, abs=1e-12)

@@ -206,7 +206,21 @@ def test_every_exception_has_an_exit_code() -> None:
 
 def test_every_command_teaches_with_an_example() -> None:
     runner = CliRunner()
-    for command in ["serve", "demo", "info", "train", "watch", "jobs", "cancel", "samplers", "draw", "evidence", "nll"]:
+    alone = [
+        "serve",
+        "demo",
+        "info",
+        "train",
+        "watch",
+        "jobs",
+        "cancel",
+        "samplers",
+        "draw",
+        "evidence",
+        "nll",
+        "log-prob",
+    ]
+    for command in alone:
         assert "Example: gephyra" in runner.invoke(app, [command, "--help"]).stdout, command
     for command in ["list", "show", "add-catalogue", "delete"]:
         assert "Example: gephyra targets" in runner.invoke(app, ["targets", command, "--help"]).stdout, command

@@ -36,6 +36,7 @@ SAID: dict[str, tuple[Any, str, Any]] = {
     "validation": (0.25, "validation", 0.25),
     "solver": ("dpm-solver", "solver", denoising_pb2.SOLVER_DPM_SOLVER),
     "solver_steps": (20, "solver_steps", 20),
+    "score_of": ("funnel", "score_of", "targets/funnel"),
     "preset": ("thorough", "seconds", 300.0),
     "seconds": (5.0, "seconds", 5.0),
     "iterations": (7, "iterations", 7),
@@ -136,6 +137,7 @@ WRONG: list[tuple[str, dict[str, Any], str, str, str]] = [
     (DATA, {"method": "dbs"}, "INCONSISTENT_SETTINGS", "method", "denoising"),
     (TARGET, {"method": "denoising"}, "INCONSISTENT_SETTINGS", "method", "upload"),
     (TARGET, {"prediction": "noise"}, "INCONSISTENT_SETTINGS", "prediction", "is a target"),
+    (TARGET, {"score_of": "other"}, "INCONSISTENT_SETTINGS", "score_of", "is a target"),
 ]
 
 
@@ -189,8 +191,9 @@ def test_lists_and_tables_show_models_beside_samplers(server: FakeServer) -> Non
         rows=36, dim=2, loss=0.75, validation=denoising_pb2.Likelihood(nats=1.25, rows=4), warnings=["few rows"]
     )
     model = sampler_service_pb2.Sampler(
-        name="samplers/people-model", dataset="datasets/people", denoising_report=report, dim=2
-    )
+        name="samplers/people-model", dataset="datasets/people", denoising_report=report, dim=2,
+        denoising=pb.DenoisingConfig(),
+    )  # fmt: skip
     bridge = sampler_service_pb2.Sampler(name="samplers/bridge", target="targets/funnel", dim=10)
     job = pb.TrainingJob(name=NAME, dataset="datasets/people", state=pb.JOB_STATE_SUCCEEDED, sampler=model.name)
     server.script |= {

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from gephyra.clients import errors
+from gephyra.clients import catalogue, errors
 from gephyra.clients.aio import AsyncClient
+from gephyra.clients.capture import from_torch
 from gephyra.clients.cli.app import app
 from gephyra.clients.denoising import LEVELS, PREDICTIONS, SCHEDULES, WEIGHTINGS
 from gephyra.clients.sync import Client, Dataset, SamplerHandle
@@ -119,10 +120,36 @@ def test_a_model_says_what_it_is(sampler: SamplerHandle, dataset: Dataset) -> No
     with pytest.raises(errors.FailedPrecondition, match="nll") as caught:
         sampler.evidence()
     assert caught.value.reason == "SAMPLER_UNSUITED"
-    with pytest.raises(errors.Unimplemented, match="samplers of targets only"):
-        sampler.save(Path("never-written"))
     with pytest.raises(errors.FailedPrecondition, match="needed by"):
         dataset.delete()
+
+
+def test_a_model_moves_through_a_file(client: Client, sampler: SamplerHandle, tmp_path: Path) -> None:
+    loaded = client.load(sampler.save(tmp_path / "people.gephyra"))
+    assert loaded.name != sampler.name
+    assert (loaded.dataset, loaded.options, loaded.report) == (sampler.dataset, sampler.options, sampler.report)
+    assert np.array_equal(loaded.draw(5, seed=2).x, sampler.draw(5, seed=2).x)
+    loaded.delete()
+    with Client.local(tmp_path / "elsewhere") as other:
+        moved = other.load(tmp_path / "people.gephyra")
+        assert (moved.of_data, moved.dataset, moved.sites) == (True, "", sampler.sites)
+        assert moved.draw(5, seed=2).sites.keys() == {"height", "weight"}
+        assert not moved.draw(5, seed=2).weighted
+        with pytest.raises(errors.FailedPrecondition, match="nll"):
+            moved.evidence()
+        json.dumps(moved.to_json())
+
+
+def test_a_model_is_a_target(client: Client, sampler: SamplerHandle) -> None:
+    target = client.register(sampler, "people-model")
+    assert (target.log_z, target.dim) == (0.0, 2)
+    assert np.allclose(target.evaluate(people(5)).log_density, sampler.log_prob(people(5)), atol=5e-2)
+    result = CliRunner().invoke(
+        app, ["targets", "add-model", sampler.name, "--name", "people-model", "--json", "--server", client.address]
+    )
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["digest"] == target.digest
+    target.delete()
 
 
 def test_the_asyncio_client_does_the_same(client: Client, sampler: SamplerHandle) -> None:
@@ -151,10 +178,54 @@ def test_the_command_line_trains_draws_and_judges(client: Client, dataset: Datas
     assert set(np.load(out)) == {"x", "log_weights", "site.height", "site.weight"}
     found = run("nll", trained["sampler"], "people", "--draws", "2")
     assert found["elbo"]["rows"] == 300
+    swapped = tmp_path / "rows.csv"
+    np.savetxt(swapped, people(5)[:, ::-1], delimiter=",", header="weight,height", comments="")
+    densities = run("log-prob", trained["sampler"], str(swapped))["log_prob"]
+    assert np.allclose(densities, client.sampler(trained["sampler"]).log_prob(people(5)))
     result = CliRunner().invoke(app, ["evidence", trained["sampler"], "--server", client.address])
     assert result.exit_code == 4
     assert "nll" in result.stderr
     client.sampler(trained["sampler"]).delete()
+
+
+def two_modes(x: Any) -> Any:
+    """The log density of `people`, up to a constant."""
+    import torch
+
+    means = torch.tensor([[2.0, 1.0], [-2.0, -1.0]], dtype=x.dtype)
+    return torch.logsumexp(-0.5 * ((x - means) / 0.3).square().sum(-1), 0)
+
+
+def test_rows_that_are_draws_of_a_captured_target(client: Client, dataset: Dataset) -> None:
+    """From both clients and the command line; how the target is named makes no difference."""
+    target = client.register(from_torch(two_modes, 2), "two-modes")
+    made = client.train(dataset, score_of=target, **TINY).result(progress=False)
+    assert made.report is not None
+    assert made.report.target_evaluations == 300
+    assert not any("independent draws" in warning for warning in made.report.warnings)
+    assert ("scores", "of a target, at 300 rows") in made.report.rows()
+    assert (made.target, made.dataset) == ("", dataset.name)
+
+    async def twin() -> Any:
+        async with AsyncClient(client.address) as other:
+            job = await other.train("people", "denoising", score_of=await other.target("two-modes"), **TINY)
+            assert job.options["score_of"] == "targets/two-modes"
+            assert ("score of", "targets/two-modes") in job.rows()
+            return (await job.result(progress=False)).report
+
+    # Seconds differ.
+    again = asyncio.run(twin())
+    assert (again.loss, again.validation) == (made.report.loss, made.report.validation)
+    words = ["--iterations", "20", "--width", "16", "--blocks", "1", "--score-of", "two-modes"]
+    arguments = ["train", "--dataset", "people", *words, "--json", "--server", client.address]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["target_evaluations"] == 300
+    with pytest.raises(errors.NotFound, match="targets/no-such-target"):
+        client.train(dataset, score_of="no-such-target", **TINY)
+    with pytest.raises(errors.InvalidArgument, match="of dimension 2") as caught:
+        client.train(dataset, score_of=client.register(catalogue("gaussian", dim=3)), **TINY)
+    assert caught.value.field == "denoising.score_of"
 
 
 def covering(tables: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:

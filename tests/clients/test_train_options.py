@@ -16,7 +16,7 @@ from gephyra.clients.cli.app import app
 from gephyra.clients.denoising import METHOD, DenoisingOptions
 from gephyra.clients.sync import Client
 from gephyra.clients.words import DEVICES, INTEGRATORS, LOSSES, METHODS, PRECISIONS, PRECONDITIONS, PRESETS
-from gephyra.protos import sampler_service_pb2
+from gephyra.protos import dataset_service_pb2, sampler_service_pb2
 from gephyra.protos import training_service_pb2 as pb
 from gephyra.samplers.settings import Integrator, Learn, TrainingSettings
 from tests.clients.fake import FakeServer
@@ -34,6 +34,7 @@ SAID: dict[str, tuple[Any, str, Any]] = {
     "goal_ess_fraction": (0.9, "goal_ess_fraction", 0.9),
     "goal_gap": (0.1, "goal_gap", 0.1),
     "start": ("some-sampler", "start", "samplers/some-sampler"),
+    "samples": ("some-draws", "samples", "datasets/some-draws"),
     "seed": (2**64 - 1, "seed", 2**64 - 1),
     "steps": (8, "steps", 8),
     "batch_size": (16, "batch_size", 16),
@@ -123,6 +124,12 @@ def test_a_sampler_itself_is_a_start(server: FakeServer, client: Client) -> None
     assert "samplers/mine" in repr(job)
     assert "cmcd · lv" in repr(job)
     assert job.to_json()["options"] == job.options
+
+
+def test_a_data_set_itself_may_be_the_samples(server: FakeServer, client: Client) -> None:
+    server.script["GetDataset"] = lambda request, context: dataset_service_pb2.Dataset(name="datasets/mine")
+    job = client.train("some-target", samples=client.dataset("mine"), iterations=5)
+    assert job.options == {"iterations": 5, "seed": 0, "samples": "datasets/mine"}
 
 
 def test_a_word_of_a_later_server_is_shown_as_unknown(server: FakeServer, client: Client) -> None:

@@ -87,7 +87,8 @@ def test_every_field_of_the_wire_is_one_of_the_settings() -> None:
     full = DenoisingSettings(PredictionName.DATA, time_steps=5, high=3.0, image=(1, 2, 3))
     sent = {field.name for field, _ in to_denoising(full).ListFields()}
     budgets = {field.name for field in pb.DenoisingConfig.DESCRIPTOR.oneofs_by_name["budget"].fields}
-    assert sent | budgets == {field.name for field in pb.DenoisingConfig.DESCRIPTOR.fields}
+    # `score_of` names a resource: the job has it, its settings do not.
+    assert sent | budgets | {"score_of"} == {field.name for field in pb.DenoisingConfig.DESCRIPTOR.fields}
 
 
 def test_an_empty_config_means_the_defaults() -> None:
@@ -162,7 +163,7 @@ def test_what_is_outside_its_domain_is_refused_by_name(
 
 
 LIKELIHOOD = Likelihood(1.5, 0.25, 0.75, 40)
-REPORT = DenoisingReport(360, 2, False, 400, 300, 0.75, LIKELIHOOD, None, 1.25, ("short",))
+REPORT = DenoisingReport(360, 2, False, 400, 300, 0.75, LIKELIHOOD, None, 1.25, 400, ("short",))
 
 
 @pytest.mark.parametrize("report", [REPORT, replace(REPORT, validation=None, gaussian=LIKELIHOOD, discrete=True)])

@@ -168,10 +168,6 @@ CALLS: dict[str, tuple[Callable[[Stubs, str, str], Any], str, str, str]] = {
         lambda stubs, model, _: stubs.sampling.EstimateEvidence(sp.EstimateEvidenceRequest(sampler=model, count=9)),
         "SAMPLER_UNSUITED", "", "likelihood",
     ),
-    "export": (
-        lambda stubs, model, _: list(stubs.sampler.ExportSampler(sp.ExportSamplerRequest(name=model))),
-        "SAMPLER_UNSUITED", "", "samplers of targets only",
-    ),
     "smc": (
         lambda stubs, model, _: _draw(stubs, model, how=sp.DrawSettings(smc=True)),
         "INCONSISTENT_SETTINGS", "how.smc", "leave it out",

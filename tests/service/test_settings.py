@@ -90,7 +90,7 @@ def test_every_field_of_the_wire_is_one_of_the_settings() -> None:
     full = TrainingSettings(Method.DBS_UD, integrator=Integrator.OBAB, goal=Goal(0.5, 0.1))
     sent = {field.name for field, _ in to_config(full).ListFields()}
     budgets = {field.name for field in pb.TrainingConfig.DESCRIPTOR.oneofs_by_name["budget"].fields}
-    assert sent | budgets | {"start"} == {field.name for field in pb.TrainingConfig.DESCRIPTOR.fields}
+    assert sent | budgets | {"start", "samples"} == {field.name for field in pb.TrainingConfig.DESCRIPTOR.fields}
 
 
 def test_an_empty_config_means_the_defaults() -> None:

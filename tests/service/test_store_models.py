@@ -21,7 +21,7 @@ SETTINGS = DenoisingSettings(
     PredictionName.NOISE, WeightingName.P2, time_steps=7, high=3.0, budget=Budget(iterations=9), seed=2**64 - 1,
     image=(1, 1, 2), ema=0.5,
 )  # fmt: skip
-REPORT = DenoisingReport(9, 2, False, 9, 4, 0.5, Likelihood(1.0, 0.5, 0.25, 3), None, 1.5, ("short",))
+REPORT = DenoisingReport(9, 2, False, 9, 4, 0.5, Likelihood(1.0, 0.5, 0.25, 3), None, 1.5, 9, ("short",))
 METRICS = DenoisingMetrics("train", 3, 1.5, 0.5, 0.75, 0.5, 10.0, (LevelBin(-1.0, 1.0, 0.5),))
 FACTS = tuple(ColumnFacts(name, 0.0, 1.0, 9, False, False, False) for name in ("a", "b"))
 DATASET = DatasetRecord("people", "uid", "people.csv", "o", "c", "d", 9, 2, "float32", False, 1, FACTS)

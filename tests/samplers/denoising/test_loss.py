@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from gephyra.samplers.denoising.denoiser import Denoiser, DenoisingModel, Reparametrised
 from gephyra.samplers.denoising.density import Cosine, LevelDensity, Truncated, Uniform, straight
 from gephyra.samplers.denoising.exact import GaussianDenoiser
-from gephyra.samplers.denoising.loss import DenoisingLoss, baseline_fractions, mixed_target
+from gephyra.samplers.denoising.loss import DenoisingLoss, baseline_fractions
 from gephyra.samplers.denoising.prediction import Data, FlowVelocity, Noise, Prediction, Score, Velocity
 from gephyra.samplers.denoising.sampling import AdaptiveHistogram, Independent, Levels, LowDiscrepancy, NoiseLevels
 from gephyra.samplers.denoising.schedule import Rectified, Schedule, VariancePreserving, preserving
 from gephyra.samplers.denoising.weighting import Explicit, InSpace, Weighting, elbo, simple
 from gephyra.samplers.noise import NoiseSource
-from tests.samplers.denoising.exact import DENOISER, MEANS, STANDARD, TARGET, VARIANCE, drawn, draws, normal
+from tests.samplers.denoising.exact import DENOISER, STANDARD, VARIANCE, drawn, draws, normal
 from tests.samplers.denoising.test_prediction import PREDICTIONS, SCHEDULES
 from tests.statistics import assert_mean_equals
 
@@ -227,60 +227,6 @@ class _Trainable(DenoisingModel):
 
     def output(self, y: Tensor, log_snr: Tensor) -> Tensor:
         return self._denoiser.data(y, log_snr) + self.zero
-
-
-_Target = Callable[[Tensor, Tensor, Tensor], Tensor]
-
-
-def _target_error(target: _Target, x: Tensor, eps: Tensor, log_snr: Tensor) -> Tensor:
-    """Errors of a regression target of the score, `batch x 2`."""
-    level = preserving(log_snr)
-    y = level.noised(x, eps)
-    score = (level.alpha * DENOISER.data(y, log_snr) - y) / level.sigma.square()
-    return target(x, eps, log_snr) - score
-
-
-LOCAL = GaussianDenoiser(torch.zeros(2), torch.full((2,), VARIANCE, dtype=torch.float64))
-
-
-def _plain(x: Tensor, eps: Tensor, log_snr: Tensor) -> Tensor:
-    return -eps / preserving(log_snr).sigma
-
-
-def _mixed(x: Tensor, eps: Tensor, log_snr: Tensor) -> Tensor:
-    _, score = TARGET.log_density_and_score(x)
-    mixed = mixed_target(x, eps, score, LOCAL, log_snr)
-    level = preserving(log_snr)
-    # Both describe the same noised point.
-    assert torch.allclose(level.noised(*mixed), level.noised(x, eps), rtol=1e-10, atol=1e-12)
-    return -mixed.eps / level.sigma
-
-
-@pytest.mark.statistical
-@pytest.mark.parametrize(("target", "at", "variance"), [(_plain, 0.0, 1.84), (_mixed, 0.0, 1.69), (_plain, 4.0, 75.5)])
-def test_targets_of_the_score_have_the_variance_of_the_reference(target: _Target, at: float, variance: float) -> None:
-    """denoising.md, section 5.4; and they are unbiased."""
-    x, eps, log_snr = draws("score", 100_000), normal("score", 100_000, 2), torch.full((100_000,), at).double()
-    error = _target_error(target, x, eps, log_snr)
-    assert float(error.square().sum(1).mean()) == pytest.approx(variance, rel=0.02)
-    assert_mean_equals(error, [0.0, 0.0])
-
-
-@pytest.mark.statistical
-def test_the_mixed_target_has_little_variance_at_four() -> None:
-    """At most 0.05, where the plain target has 75.
-
-    Rare points between the modes make up most of it: draws are widened and weighed, or a sample would miss them.
-    """
-    count, wide, loud = 100_000, 2.0, 1.6
-    within, eps = wide * normal("wide/within", count, 2), loud * normal("wide/eps", count, 2)
-    x, log_snr = MEANS[torch.arange(count) % 4] + math.sqrt(VARIANCE) * within, torch.full((count,), 4.0).double()
-    drawn_wide = within.square().sum(1) * (1 - wide**-2) + eps.square().sum(1) * (1 - loud**-2)
-    weight = (wide * loud) ** 2 * (-0.5 * drawn_wide).exp()
-    assert_mean_equals(weight, 1.0)
-    terms = weight * _target_error(_mixed, x, eps, log_snr).square().sum(1)
-    assert float(terms.std()) / math.sqrt(count) < 0.0015
-    assert float(terms.mean()) <= 0.05
 
 
 @pytest.mark.parametrize("at", [-12.0, -4.0, 4.0, 13.0])
