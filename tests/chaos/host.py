@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -18,11 +17,11 @@ _READY = "gephyra: serving on "
 
 
 class Host:
-    """`python -m gephyra.service`, or another module, on one folder and one port in all its lives."""
+    """`python -m gephyra.service`, or another command, on one folder and one port in all its lives."""
 
     def __init__(
-        self, folder: Path, module: str = "gephyra.service", environment: Mapping[str, str] | None = None,
-        arguments: tuple[str, ...] = (), data: Path | None = None,
+        self, folder: Path, command: tuple[str, ...] = ("gephyra.service",), arguments: tuple[str, ...] = (),
+        data: Path | None = None,
     ) -> None:  # fmt: skip
         self.data, self.log = data or folder / "data", folder / "log"
         self._crash = folder / "crash"
@@ -30,7 +29,7 @@ class Host:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{free.getsockname()[1]}"
-        self._module, self._arguments, self._environment = module, arguments, dict(environment or {})
+        self._command, self._arguments = command, arguments
         self._process: subprocess.Popen[bytes] | None = None
         self.lives = 0
 
@@ -38,8 +37,8 @@ class Host:
         """Begin a life, without waiting until it serves."""
         assert not self.alive, "it lives"
         self.lives += 1
-        command = [sys.executable, "-m", self._module, "--data", str(self.data), "--listen", self.address]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", VARIABLE: str(self._crash), **self._environment}
+        command = [sys.executable, "-m", *self._command, "--data", str(self.data), "--listen", self.address]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", VARIABLE: str(self._crash)}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen([*command, *self._arguments], stdout=log, stderr=log, env=environment)
             self._said = log.tell()

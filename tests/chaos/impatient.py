@@ -1,11 +1,11 @@
-"""`python -m tests.chaos.impatient`: the server, with short time limits."""
+"""`python -m tests.chaos.impatient LEASE ...`: the server with short time limits; LEASE is that of a silent worker."""
 
 import sys
 
 from gephyra.service.__main__ import main
 from gephyra.service.config import Timings
 
-HEARTBEAT, LEASE = 0.2, 3.0
+HEARTBEAT, LEASE = 0.2, 4.0
 
 if __name__ == "__main__":
-    sys.exit(main(timings=Timings(heartbeat=HEARTBEAT, lease=LEASE, drain=5.0)))
+    sys.exit(main(sys.argv[2:], Timings(heartbeat=HEARTBEAT, lease=float(sys.argv[1]), drain=5.0)))

@@ -218,13 +218,14 @@ class Load:
             self.ledger.fault(f"{name} is another one now")
 
     async def _twice(self, rng: random.Random, call: Callable[[Stubs], Any], request: Any) -> Any:
-        """Send a request, sometimes again after the answer: it must act once."""
-        answer = await self.call(call, request)
+        """Send a request, sometimes twice at once, and sometimes again after the answer: it must act once."""
+        copies = 2 if rng.random() < 0.3 else 1
+        answers = await asyncio.gather(*(self.call(call, request) for _ in range(copies)))
         if rng.random() < 0.3:
-            again = await self.call(call, request)
-            if again.name != answer.name:
-                self.ledger.fault(f"a repeated {type(request).__name__} made {again.name} beside {answer.name}")
-        return answer
+            answers.append(await self.call(call, request))
+        if len(names := {answer.name for answer in answers}) > 1:
+            self.ledger.fault(f"a {type(request).__name__} that was repeated made {sorted(names)}")
+        return answers[0]
 
     async def _delete(self, name: str, delete: Callable[[], Awaitable[None]]) -> None:
         """Delete; a call that broke is sent again, and then may find nothing."""

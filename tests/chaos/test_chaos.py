@@ -17,6 +17,7 @@ async def _without_fault(folder: Path, seed: int, kills: int, url: str = "") -> 
     assert outcome.ledger.jobs, outcome
 
 
+@pytest.mark.timeout(300)
 async def test_a_few_kills_under_load_lose_nothing(tmp_path: Path) -> None:
     await _without_fault(tmp_path, 0, 6)
 

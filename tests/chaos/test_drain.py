@@ -24,7 +24,7 @@ WORKER_SECONDS = 5.0
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[Host]:
     """A server that waits five seconds for its workers, not twenty."""
-    host = Host(tmp_path, "tests.chaos.impatient")
+    host = Host(tmp_path, ("tests.chaos.impatient", "60"))
     host.start()
     yield host
     host.close()

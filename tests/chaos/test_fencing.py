@@ -43,7 +43,7 @@ _Event = worker_pb2.WorkerEvent
 
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[Host]:
-    host = Host(tmp_path, "tests.chaos.impatient")
+    host = Host(tmp_path, ("tests.chaos.impatient", f"{LEASE}"))
     host.start()
     yield host
     host.close()

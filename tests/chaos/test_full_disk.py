@@ -95,7 +95,7 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
 
 @pytest.fixture
 def host(tmp_path: Path, disk: Disk) -> Iterator[Host]:
-    host = Host(tmp_path, "tests.chaos.impatient", data=disk.data)
+    host = Host(tmp_path, ("tests.chaos.impatient", "60"), data=disk.data)
     host.start()
     yield host
     host.close()
