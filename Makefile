@@ -3,7 +3,7 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup demo test check slow bench protos clean
+.PHONY: help setup demo test check slow chaos bench protos clean
 
 help:  ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -23,6 +23,9 @@ test: $(STAMP)  ## the default test suite, in two processes
 
 slow: $(STAMP)  ## tests that take minutes; GEPHYRA_DATA=folder adds those on data that does not ship
 	pytest -m slow --timeout 1800
+
+chaos: $(STAMP)  ## kills under load, 250 of them, and other faults; a failure prints the seed that repeats it
+	pytest -m chaos
 
 check: $(STAMP)  ## lint, types, import rules, wire, generated code, docstring examples
 	scripts/check.sh

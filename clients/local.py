@@ -20,7 +20,10 @@ import gephyra
 
 from .errors import FailedPrecondition, FolderLocked, GephyraError, ServerGone, ServerNotInstalled
 
-__all__ = ["LocalHost", "require_server", "server_command", "server_environment"]
+__all__ = ["DATABASE_URL", "LocalHost", "require_server", "server_command", "server_environment", "server_module"]
+
+DATABASE_URL = "GEPHYRA_DATABASE_URL"
+"""Where a server finds the URL of its database: arguments are for all to see, and the URL has a password."""
 
 _READY = "gephyra: serving on "
 _START_SECONDS = 60.0
@@ -93,7 +96,8 @@ class LocalHost:
                 stderr=log,
                 text=True,
                 start_new_session=True,
-                env=server_environment(),
+                # An embedded server keeps everything in its folder.
+                env={**server_environment(), DATABASE_URL: ""},
             )
 
     async def _address(self) -> str:
@@ -140,10 +144,15 @@ def require_server() -> None:
         )
 
 
+def server_module(name: str) -> list[str]:
+    """The command that runs a module of the server."""
+    # -P: nothing in the current folder may take the place of a module of Python's.
+    return [sys.executable, "-P", "-m", name]
+
+
 def server_command(folder: Path) -> list[str]:
     """The command that runs a server over a data folder, without its address."""
-    # -P: nothing in the current folder may take the place of a module of Python's.
-    return [sys.executable, "-P", "-m", "gephyra.service", "--data", str(folder)]
+    return [*server_module("gephyra.service"), "--data", str(folder)]
 
 
 def server_environment() -> dict[str, str]:

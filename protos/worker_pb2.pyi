@@ -475,6 +475,21 @@ class WorkerEvent(_message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     @_typing.final
+    class Heartbeat(_message.Message):
+        """Sent again and again by a worker that trains, whatever it is busy with."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        def __init__(
+            self,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
     class Trained(_message.Message):
         DESCRIPTOR: _descriptor.Descriptor
 
@@ -609,6 +624,7 @@ class WorkerEvent(_message.Message):
     LOG_FIELD_NUMBER: _builtins.int
     LOG_PROB_FIELD_NUMBER: _builtins.int
     LIKELIHOOD_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     BEGAN_NS_FIELD_NUMBER: _builtins.int
     SENT_NS_FIELD_NUMBER: _builtins.int
@@ -648,6 +664,8 @@ class WorkerEvent(_message.Message):
     def log_prob(self) -> _sampler_service_pb2.EvaluateLogProbResponse: ...
     @_builtins.property
     def likelihood(self) -> _sampler_service_pb2.EstimateLikelihoodResponse: ...
+    @_builtins.property
+    def heartbeat(self) -> Global___WorkerEvent.Heartbeat: ...
     def __init__(
         self,
         *,
@@ -667,16 +685,17 @@ class WorkerEvent(_message.Message):
         log: _builtins.str = ...,
         log_prob: _sampler_service_pb2.EvaluateLogProbResponse | None = ...,
         likelihood: _sampler_service_pb2.EstimateLikelihoodResponse | None = ...,
+        heartbeat: Global___WorkerEvent.Heartbeat | None = ...,
         traceparent: _builtins.str = ...,
         began_ns: _builtins.int = ...,
         sent_ns: _builtins.int = ...,
         pid: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "checked", b"checked", "checkpoint", b"checkpoint", "done", b"done", "evaluated", b"evaluated", "event", b"event", "examined", b"examined", "failed", b"failed", "likelihood", b"likelihood", "log", b"log", "log_prob", b"log_prob", "metrics", b"metrics", "ready", b"ready", "report", b"report", "stopped", b"stopped", "trained", b"trained"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "checked", b"checked", "checkpoint", b"checkpoint", "done", b"done", "evaluated", b"evaluated", "event", b"event", "examined", b"examined", "failed", b"failed", "heartbeat", b"heartbeat", "likelihood", b"likelihood", "log", b"log", "log_prob", b"log_prob", "metrics", b"metrics", "ready", b"ready", "report", b"report", "stopped", b"stopped", "trained", b"trained"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["began_ns", b"began_ns", "block", b"block", "checked", b"checked", "checkpoint", b"checkpoint", "done", b"done", "evaluated", b"evaluated", "event", b"event", "examined", b"examined", "failed", b"failed", "id", b"id", "likelihood", b"likelihood", "log", b"log", "log_prob", b"log_prob", "metrics", b"metrics", "pid", b"pid", "ready", b"ready", "report", b"report", "sent_ns", b"sent_ns", "stopped", b"stopped", "traceparent", b"traceparent", "trained", b"trained"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["began_ns", b"began_ns", "block", b"block", "checked", b"checked", "checkpoint", b"checkpoint", "done", b"done", "evaluated", b"evaluated", "event", b"event", "examined", b"examined", "failed", b"failed", "heartbeat", b"heartbeat", "id", b"id", "likelihood", b"likelihood", "log", b"log", "log_prob", b"log_prob", "metrics", b"metrics", "pid", b"pid", "ready", b"ready", "report", b"report", "sent_ns", b"sent_ns", "stopped", b"stopped", "traceparent", b"traceparent", "trained", b"trained"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["ready", "metrics", "checkpoint", "trained", "stopped", "failed", "checked", "evaluated", "block", "done", "report", "examined", "log", "log_prob", "likelihood"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["ready", "metrics", "checkpoint", "trained", "stopped", "failed", "checked", "evaluated", "block", "done", "report", "examined", "log", "log_prob", "likelihood", "heartbeat"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 

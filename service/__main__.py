@@ -1,7 +1,8 @@
 """`python -m gephyra.service`: runs one server until it is told to stop.
 
 Exit codes: 0 after a drain, 2 bad arguments, 4 refused (an address that is not loopback, a database of another
-version, an address that is taken), 5 the data folder belongs to another server.
+version or another folder, an address that is taken, a full disk), 5 the data folder or the database belongs to another
+server.
 """
 
 import argparse
@@ -14,11 +15,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .config import ServerConfig
+from .config import DATABASE_URL, ServerConfig, Timings
+from .full import MESSAGE, is_full
 from .lock import FolderLock, FolderLocked
 from .logs import LogStyle, logged
 from .server import CannotListen, Server
-from .store.database import SchemaMismatch
+from .store.places import DatabaseInUse, DatabaseRefused
+from .store.versions import SchemaMismatch
 from .tracing import NoTracing, Tracing, wanted_exporter
 
 __all__ = ["main"]
@@ -37,29 +40,36 @@ class _Refused(Exception):
     """The server will not run this way; the message is for the operator."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a server; returns the exit code."""
+def main(arguments: Sequence[str] | None = None, timings: Timings | None = None) -> int:
+    """Run a server; returns the exit code. Time limits are the default ones unless given."""
+    # It tells how it works; what it did, the store tells.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     options = _parser().parse_args(arguments)
     with logged(options.log_format, sys.stderr):
-        return _run(options)
+        return _run(options, timings or Timings())
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace, timings: Timings) -> int:
     try:
         config = ServerConfig(
-            data=options.data.resolve(), address=_address(options),
-            running_jobs=options.running_jobs, draw_workers=options.draw_workers,
+            data=options.data.resolve(), address=_address(options), database_url=options.database_url,
+            running_jobs=options.running_jobs, draw_workers=options.draw_workers, timings=timings,
             draw_cache_bytes=options.draw_cache << 20,
             admin=None if options.admin_port is None else (options.admin_host, options.admin_port),
         )  # fmt: skip
         tracing = _tracing(options.traces)
         with FolderLock(config.data):
             return asyncio.run(_serve(config, tracing, options.exit_with_stdin))
-    except FolderLocked as error:
+    except (FolderLocked, DatabaseInUse) as error:
         print(f"gephyra: {error}", file=sys.stderr)
         return _EXIT_LOCKED
-    except (_Refused, CannotListen, SchemaMismatch) as error:
+    except (_Refused, CannotListen, DatabaseRefused, SchemaMismatch) as error:
         print(f"gephyra: {error}", file=sys.stderr)
+        return _EXIT_REFUSED
+    except Exception as error:
+        if not is_full(error):
+            raise
+        print(f"gephyra: {MESSAGE}", file=sys.stderr)
         return _EXIT_REFUSED
 
 
@@ -95,6 +105,11 @@ async def _serve(config: ServerConfig, tracing: Tracing, exit_with_stdin: bool) 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m gephyra.service", description="Run a gephyra sampling server.")
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="folder of everything that lasts")
+    parser.add_argument(
+        "--database-url", default=os.environ.get(DATABASE_URL, ""), metavar="URL",
+        help=f"PostgreSQL for the rows, postgresql+psycopg://user@host/database; better by {DATABASE_URL}, which no "
+        "other user sees (default: SQLite in the folder)",
+    )  # fmt: skip
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--listen", metavar="HOST:PORT", help="loopback address; port 0 takes a free one")
     where.add_argument("--socket", type=Path, metavar="PATH", help="Unix socket to make")

@@ -121,8 +121,11 @@ class ArtefactWriter:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._close()
-        self._staging.unlink(missing_ok=True)
+        try:
+            # What is left in its buffer may not fit on the disk.
+            self._close()
+        finally:
+            self._staging.unlink(missing_ok=True)
 
     @property
     def sha256(self) -> str:
@@ -169,9 +172,9 @@ class ArtefactWriter:
         return self.sha256
 
     def _close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import secrets
-import shutil
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum
@@ -17,17 +16,20 @@ from gephyra.samplers.denoising.settings import DenoisingSettings
 from . import convert, jobs
 from .config import TENANT
 from .core import Core
+from .crash import Place, crash_point
 from .dataset_service import find_dataset
 from .denoising import from_denoising_report, to_denoising, to_table
 from .errors import Failure, Reason, status_failure
+from .lease import keep_lease
 from .process import WorkerProcess, training_environment
 from .reports import from_report
 from .settings import to_config
 from .store import jobs as job_store
 from .store.records import AnyMetrics, JobRecord, JobState
 from .tracing import record_work
+from .workspace import clean, take_over
 
-__all__ = ["Attempt", "Stop"]
+__all__ = ["Attempt", "Stop", "Superseded"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +41,10 @@ class Stop(Enum):
 
     CANCEL = "the job was cancelled"
     DRAIN = "the server is stopping"
+
+
+class Superseded(Exception):
+    """The job is at another attempt, or has ended: this one is not to write any more."""
 
 
 class Attempt:
@@ -53,8 +59,11 @@ class Attempt:
         self._stopping: asyncio.Task[None] | None = None
         self._worker: WorkerProcess | None = None
         self._ready = False
+        self._silent = False
+        self._lost = ""
         self._metrics: AnyMetrics | None = None
-        self._metrics_time = 0
+        # By the loop's clock: that of the wall may be set back.
+        self._metrics_due = 0.0
         self._stage = ""
         self._handlers: Mapping[str, Callable[[_Event], Awaitable[bool]]] = {
             "ready": self._on_ready,
@@ -68,14 +77,15 @@ class Attempt:
 
     async def run(self, traceparent: str = "") -> None:
         """Start the worker, follow it to its end, and leave the job QUEUED or in a terminal state."""
-        checkpoints = self._folder / "checkpoints"
-        await asyncio.to_thread(checkpoints.mkdir, parents=True, exist_ok=True)
+        work = await asyncio.to_thread(take_over, self._folder, self.job.attempt)
         log = self._folder / f"attempt-{self.job.attempt}.log"
-        environment = training_environment(self._threads)
-        worker = await WorkerProcess.start(self._core.artefacts.folder, log, self._threads, environment)
+        environment, beat = training_environment(self._threads), self._core.config.timings.heartbeat
+        worker = await WorkerProcess.start(self._core.artefacts.folder, log, self._threads, environment, beat)
         self._worker = worker
+        holding = asyncio.create_task(self._hold(worker))
+        crash_point(Place.WORKER_STARTED)
         try:
-            command = await self._command(checkpoints)
+            command = await self._command(work)
             command.traceparent = traceparent
             await worker.send(command)
             if self._stop is not None:
@@ -83,6 +93,7 @@ class Attempt:
             if not await self._follow(worker, command):
                 await self._on_death(worker, await worker.close(seconds=1.0))
         finally:
+            holding.cancel()
             if self._stopping is not None:
                 self._stopping.cancel()
             await worker.close(seconds=1.0)
@@ -100,6 +111,11 @@ class Attempt:
         if self._worker is not None:
             self._worker.kill()
 
+    async def _hold(self, worker: WorkerProcess) -> None:
+        self._lost = await keep_lease(self._core, self.job)
+        logger.warning("attempt %d of %s is given up: %s", self.job.attempt, self.job.name, self._lost)
+        worker.kill()
+
     def _begin_stopping(self) -> None:
         self._stopping = asyncio.create_task(self._escalate())
 
@@ -116,7 +132,7 @@ class Attempt:
         await asyncio.sleep(timings.cancel_terminate)
         worker.kill()
 
-    async def _command(self, checkpoints: Path) -> worker_pb2.WorkerCommand:
+    async def _command(self, work: Path) -> worker_pb2.WorkerCommand:
         table = None
         if self.job.dataset:
             # It is there: nobody can delete a data set that an unfinished job needs.
@@ -126,7 +142,7 @@ class Attempt:
             fit = worker_pb2.WorkerCommand.Fit(
                 table=table,
                 config=to_denoising(self.job.settings),
-                checkpoint_folder=str(checkpoints),
+                checkpoint_folder=str(work),
                 sampler_path=str(self._sampler_path()),
                 target_path=str(self._core.artefacts.path(self.job.target_digest)) if self.job.target else "",
             )
@@ -134,7 +150,7 @@ class Attempt:
         train = worker_pb2.WorkerCommand.Train(
             target_path=str(self._core.artefacts.path(self.job.target_digest)),
             config=to_config(self.job.settings),
-            checkpoint_folder=str(checkpoints),
+            checkpoint_folder=str(work),
             sampler_path=str(self._sampler_path()),
             threads=self._threads,
             start_path=str(self._core.artefacts.path(self.job.start_digest)) if self.job.start else "",
@@ -143,15 +159,19 @@ class Attempt:
         return worker_pb2.WorkerCommand(id=1, train=train)
 
     def _sampler_path(self) -> Path:
-        return self._folder / f"sampler-{self.job.attempt}.safetensors"
+        return self._folder / f"work-{self.job.attempt}" / "sampler.safetensors"
 
     async def _follow(self, worker: WorkerProcess, command: worker_pb2.WorkerCommand) -> bool:
-        """True when an event ended the attempt, False when the worker is gone without one."""
-        while (event := await worker.receive()) is not None:
-            handler = self._handlers.get(event.WhichOneof("event") or "")
-            if handler is not None and await handler(event):
-                record_work(self._core.tracing, command, event)
-                return True
+        """True when an event ended the attempt, False when the worker is gone, or silent, without one."""
+        try:
+            while (event := await worker.receive_within(self._core.config.timings.lease)) is not None:
+                handler = self._handlers.get(event.WhichOneof("event") or "")
+                if handler is not None and await handler(event):
+                    record_work(self._core.tracing, command, event)
+                    return True
+        except TimeoutError:
+            self._silent = True
+            worker.kill()
         return False
 
     async def _on_ready(self, event: _Event) -> bool:
@@ -163,14 +183,14 @@ class Attempt:
 
     async def _on_metrics(self, event: _Event) -> bool:
         self._metrics = convert.from_metrics(event.metrics)
-        due = self._metrics_time + self._core.config.timings.metrics * 1e6
-        if self._core.clock() >= due or self._metrics.stage != self._stage:
+        if asyncio.get_running_loop().time() >= self._metrics_due or self._metrics.stage != self._stage:
             await self._flush_metrics()
         return False
 
     async def _on_checkpoint(self, event: _Event) -> bool:
         self._core.metrics.checkpoint_seconds.observe(event.checkpoint.seconds)
         await self._record(convert.checkpoint_event(event.checkpoint, self.job.attempt, self._core.clock()))
+        crash_point(Place.CHECKPOINT_STORED)
         return False
 
     async def _on_log(self, event: _Event) -> bool:
@@ -180,6 +200,7 @@ class Attempt:
     async def _on_trained(self, event: _Event) -> bool:
         await self._flush_metrics()
         digest = await asyncio.to_thread(self._core.artefacts.put_file, self._sampler_path())
+        crash_point(Place.SAMPLER_CONTENT)
         sampler, trained = f"sampler-{secrets.token_hex(6)}", event.trained
         of_data = trained.HasField("denoising_report")
         report = from_denoising_report(trained.denoising_report) if of_data else from_report(trained.report)
@@ -192,8 +213,7 @@ class Attempt:
 
     async def _on_failed(self, event: _Event) -> bool:
         await self._flush_metrics()
-        await self._core.store.write(jobs.fail, self.job, status_failure(event.failed), self._core.clock())
-        await self._ended()
+        await self._fail(status_failure(event.failed))
         return True
 
     async def _on_stopped(self, event: _Event) -> bool:
@@ -206,7 +226,9 @@ class Attempt:
         if self._stop is not None:
             await self._settle_stop()
             return
-        ended = worker.describe(status)
+        ended = self._lost or worker.describe(status)
+        if self._silent:
+            ended = f"killed after it had given no sign of life for {self._core.config.timings.lease:g} s"
         tail = await asyncio.to_thread(worker.log_tail)
         logger.warning("worker of %s, attempt %d: %s", self.job.name, self.job.attempt, ended)
         text = f"the worker died ({ended})" + (f"; its last lines:\n{tail}" if tail else "")
@@ -223,7 +245,12 @@ class Attempt:
             return
         message = f"the worker died {crashes} times, at last {ended}; the job's log has its last lines"
         failure = Failure(code_pb2.UNAVAILABLE, Reason.WORKER_DIED, message)
-        await self._core.store.write(jobs.fail, self.job, failure, self._core.clock(), crashes=crashes)
+        await self._fail(failure, crashes=crashes)
+
+    async def _fail(self, failure: Failure, **changes: int) -> None:
+        # What would be cleaned may be another attempt's by now.
+        if not await self._core.store.write(jobs.fail, self.job, failure, self._core.clock(), **changes):
+            raise Superseded
         await self._ended()
 
     async def _settle_stop(self) -> None:
@@ -240,23 +267,21 @@ class Attempt:
     async def _flush_metrics(self) -> None:
         metrics, self._metrics = self._metrics, None
         if metrics is not None:
-            self._stage, self._metrics_time = metrics.stage, self._core.clock()
-            await self._record(convert.metrics_event(metrics, self.job.attempt, self._metrics_time), metrics)
+            self._stage = metrics.stage
+            self._metrics_due = asyncio.get_running_loop().time() + self._core.config.timings.metrics
+            await self._record(convert.metrics_event(metrics, self.job.attempt, self._core.clock()), metrics)
 
     async def _record(self, event: bytes, metrics: AnyMetrics | None = None) -> None:
-        await self._core.store.write(job_store.record, TENANT, self.job.name, self.job.attempt, event, metrics)
+        if not await self._core.store.write(job_store.record, TENANT, self.job.name, self.job.attempt, event, metrics):
+            raise Superseded
+        crash_point(Place.EVENT_STORED)
         self._publish()
 
     async def _ended(self) -> None:
         """A terminal state was reached: tell watchers, drop what only a further attempt would need."""
+        crash_point(Place.JOB_ENDED)
         self._publish()
-        await asyncio.to_thread(_clean, self._folder)
+        await asyncio.to_thread(clean, self._folder)
 
     def _publish(self) -> None:
         self._core.bus.publish(self.job.name)
-
-
-def _clean(folder: Path) -> None:
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    for sampler in folder.glob("sampler-*"):
-        sampler.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from gephyra.protos import blob_service_pb2_grpc as pb_grpc
 from . import names
 from .config import TENANT
 from .core import Core
+from .crash import Place, crash_point
 from .errors import InvalidArgument, NotFound, Reason, bad_field
 from .store import blobs
 from .uploads import Upload
@@ -39,8 +40,10 @@ class BlobService(pb_grpc.BlobServiceServicer):
                 await asyncio.to_thread(upload.write, message.data)
             _check_complete(header, upload)
             await asyncio.to_thread(upload.commit)
+        crash_point(Place.BLOB_CONTENT)
         now = self._core.clock()
         await self._core.store.write(blobs.add, TENANT, header.sha256, header.size_bytes, now)
+        crash_point(Place.BLOB_STORED)
         return pb.UploadBlobResponse(name=f"{names.BLOBS}/{header.sha256}", size_bytes=header.size_bytes)
 
     async def GetBlob(self, request: pb.GetBlobRequest, context: Any) -> pb.Blob:

@@ -10,8 +10,10 @@ from gephyra.protos import worker_pb2
 from .config import TENANT
 from .convert import from_site
 from .core import Core
+from .crash import Place, crash_point
 from .definitions import draw_bytes
 from .errors import DeadlineExceeded, Failure, Reason, ServiceError, Unavailable, status_failure
+from .full import is_full
 from .store import targets
 from .store.records import TargetRecord, TargetState
 
@@ -21,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 # A target that kills its worker this often is taken to be the cause.
 _MAX_DEATHS = 3
+# Before an outcome is stored again that could not be stored.
+_PAUSE_SECONDS = 1.0
 
 
 class Checks:
@@ -57,19 +61,29 @@ class Checks:
 
     async def _check(self, target: TargetRecord) -> None:
         try:
-            outcome = await self._ask(target)
-            if isinstance(outcome, Failure):
-                await self._core.store.write(targets.set_rejected, TENANT, target.uid, outcome)
-            else:
-                sites = tuple(from_site(site, "sites") for site in outcome.sites)
-                log_z = outcome.log_z if outcome.HasField("log_z") else None
-                await self._core.store.write(targets.set_ready, TENANT, target.uid, outcome.dim, log_z, sites)
+            await self._decide(target, await self._ask(target))
+            crash_point(Place.CHECK_STORED)
         except ServiceError as error:
             logger.warning("check of %s: %s", target.name, error)
         except Exception as error:
             logger.exception("check of %s", target.name)
             failure = Failure(code_pb2.INTERNAL, Reason.INTERNAL, f"the server could not check the target: {error}")
-            await self._core.store.write(targets.set_rejected, TENANT, target.uid, failure)
+            await self._decide(target, failure)
+
+    async def _decide(self, target: TargetRecord, outcome: worker_pb2.WorkerEvent.Checked | Failure) -> None:
+        """Store an outcome; where the disk is full, as soon as it is not."""
+        while True:
+            try:
+                if isinstance(outcome, Failure):
+                    return await self._core.store.write(targets.set_rejected, TENANT, target.uid, outcome)
+                sites = tuple(from_site(site, "sites") for site in outcome.sites)
+                log_z = outcome.log_z if outcome.HasField("log_z") else None
+                return await self._core.store.write(targets.set_ready, TENANT, target.uid, outcome.dim, log_z, sites)
+            except Exception as error:
+                if not is_full(error):
+                    raise
+                logger.error("the check of %s cannot be stored: %s", target.name, error)
+                await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _ask(self, target: TargetRecord) -> worker_pb2.WorkerEvent.Checked | Failure:
         path, deaths = str(self._core.artefacts.path(target.digest)), 0

@@ -3,10 +3,13 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["TENANT", "Limits", "ServerConfig", "Timings"]
+__all__ = ["DATABASE_URL", "TENANT", "Limits", "ServerConfig", "Timings"]
 
 # Rows are keyed by tenant from the first day; there is one tenant until there are identities.
 TENANT = "local"
+
+DATABASE_URL = "GEPHYRA_DATABASE_URL"
+"""The environment variable that stands for `--database-url`: arguments are for all to see, and it has a password."""
 
 _KIB = 1024
 _MIB = 1024 * _KIB
@@ -58,6 +61,11 @@ class Timings:
     """For all workers together to reach a checkpoint when the server stops."""
     shutdown_grace: float = 2.0
     """For calls in flight to finish when the server stops."""
+    heartbeat: float = 5.0
+    """Between two signs of life of a training worker."""
+    lease: float = 120.0
+    """Silence after which a training worker is killed and its job begun again from the last checkpoint. Long, because a
+    library that compiles may hold the interpreter lock."""
     check: float = 600.0
     """To load a target and replay its check points, compiling included."""
     evaluate: float = 120.0
@@ -81,11 +89,13 @@ class ServerConfig:
     """How one server runs."""
 
     data: Path
-    """Folder of everything that lasts: database, artefacts, jobs. Owned by one server at a time."""
+    """Folder of everything that lasts: artefacts, jobs, database. Owned by one server at a time."""
     address: str
     """Where to listen: `127.0.0.1:50051`, `[::1]:0`, or `unix:/path`."""
     admin: tuple[str, int] | None = None
     """Host and port of /metrics and /healthz; port 0 takes a free one, None: nowhere."""
+    database_url: str = field(default="", repr=False)
+    """Of the database, if it is not a file in the data folder."""
     running_jobs: int = 1
     """Training jobs that run at the same time, at least 1."""
     draw_workers: int = 1

@@ -1,6 +1,7 @@
 """What every part of the server shares."""
 
 import hashlib
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from .artefacts import Artefacts
 from .bus import Bus
 from .config import ServerConfig
 from .draw_cache import DrawCache
-from .errors import Reason, Unavailable
+from .errors import stopping
 from .metrics import Metrics
 from .pool import Pool
 from .sending import Lanes
@@ -46,13 +47,19 @@ class Core:
     """For streams of large chunks."""
     drawn: DrawCache = field(default_factory=lambda: DrawCache(0))
     """Draws made lately."""
+    owner: str = field(default_factory=lambda: secrets.token_hex(8))
+    """Of this run of the server: what it claims is nobody else's."""
     stopping: bool = False
     """True once the server drains: nothing new is begun."""
 
     def refuse_if_stopping(self) -> None:
         """Raises Unavailable (SERVER_STOPPING) while the server drains."""
         if self.stopping:
-            raise Unavailable(Reason.SERVER_STOPPING, "the server is stopping; try again when it is back")
+            raise stopping()
+
+    def lease_end(self) -> int:
+        """Until when an attempt may go on that is claimed or renewed now."""
+        return self.clock() + int(self.config.timings.lease * 1e6)
 
     def blob_path(self, sha256: str) -> Path | None:
         """Where the content of an uploaded blob lies; those of earlier versions and imports are among the artefacts."""
@@ -61,7 +68,12 @@ class Core:
 
     def job_folder(self, name: str) -> Path:
         """Where a job keeps its checkpoints and logs."""
-        return self.config.data / "jobs" / name
+        return self.jobs_folder / name
+
+    @property
+    def jobs_folder(self) -> Path:
+        """Where those of all jobs are."""
+        return self.config.data / "jobs"
 
 
 def request_digest(request: _Message) -> str:

@@ -14,6 +14,7 @@ from . import names
 from .config import TENANT
 from .convert import to_dataset
 from .core import Core, request_digest
+from .crash import Place, crash_point
 from .errors import AlreadyExists, NotFound, Reason, bad_field
 from .ingest import Ingested, blob_name, check_request, ingest
 from .paging import page_size
@@ -50,6 +51,7 @@ class DatasetService(pb_grpc.DatasetServiceServicer):
                 return to_dataset(known)
             like = await self._core.store.read(datasets.find_origin, TENANT, origin)
             found = await self._ingested(request, sha256) if like is None else _of(like)
+            crash_point(Place.DATASET_CONTENT)
             record = DatasetRecord(
                 name=name, uid=str(uuid.uuid4()), display_name=request.display_name or name, origin=origin,
                 content=found.content, digest=found.digest, rows=found.rows, columns=len(found.facts),
@@ -57,6 +59,7 @@ class DatasetService(pb_grpc.DatasetServiceServicer):
                 create_time=self._core.clock(), facts=found.facts,
             )  # fmt: skip
             made = await self._core.store.write(_add, record, request_id, digest, sha256)
+        crash_point(Place.DATASET_STORED)
         await asyncio.to_thread(self._core.uploads.whole.remove, sha256)
         return to_dataset(made)
 
@@ -73,6 +76,7 @@ class DatasetService(pb_grpc.DatasetServiceServicer):
         name = names.parse(names.DATASETS, request.name, "name")
         async with self._changing:
             free = await self._core.store.write(_remove, name)
+            crash_point(Place.DATASET_DELETED)
             if free is not None:
                 await asyncio.to_thread(self._core.datasets.remove, free)
         return Empty()

@@ -73,7 +73,9 @@ def canonical(
             dim, sites, source = _model(definition.model, stock)
         case _:
             raise bad_field("definition", "expected a program, a catalogue target or a trained model, got neither")
-    return Canonical(artefacts.put(definition.SerializeToString(deterministic=True)), dim, sites, source[:200])
+    # Texts in PostgreSQL have no NUL.
+    source = source[:200].replace("\0", " ")
+    return Canonical(artefacts.put(definition.SerializeToString(deterministic=True)), dim, sites, source)
 
 
 def program_formats() -> list[str]:

@@ -6,7 +6,8 @@
     |-- AlreadyExists        the name is taken by other content
     |-- FailedPrecondition   right request, wrong moment
     |-- DeadlineExceeded     a time limit of the server was reached
-    |-- Unavailable          the server is stopping, or a worker died; try again
+    |-- ResourceExhausted    there is no room on the server's disk
+    |-- Unavailable          the server is stopping, a worker died, the database is away; try again
     `-- Internal             a fault of ours
 
 Every error carries `google.rpc.ErrorInfo`; invalid arguments a `BadRequest` with field paths; missing
@@ -23,8 +24,8 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 __all__ = [
     "DOMAIN", "AlreadyExists", "DeadlineExceeded", "FailedPrecondition", "Failure", "Internal", "InvalidArgument",
-    "NotFound", "Reason", "ServiceError", "Unavailable", "Violation", "bad_field",
-    "failure_status", "status_failure", "to_status",
+    "NotFound", "Reason", "ResourceExhausted", "ServiceError", "Unavailable", "Violation", "bad_field",
+    "failure_status", "status_failure", "stopping", "to_status",
 ]  # fmt: skip
 
 DOMAIN = "gephyra"
@@ -33,6 +34,7 @@ DOMAIN = "gephyra"
 _MAX_DETAIL_BYTES = 6 * 1024
 _MAX_VIOLATIONS = 32
 _MAX_MESSAGE_CHARS = 2000
+_BACK_SECONDS = 5
 
 
 class Reason(StrEnum):
@@ -44,6 +46,7 @@ class Reason(StrEnum):
     BUDGET_OUT_OF_RANGE = "BUDGET_OUT_OF_RANGE"
     CAPTURE_MISMATCH = "CAPTURE_MISMATCH"
     COLUMN_NAMES_INVALID = "COLUMN_NAMES_INVALID"
+    DATABASE_UNAVAILABLE = "DATABASE_UNAVAILABLE"
     DATASET_NAME_TAKEN = "DATASET_NAME_TAKEN"
     DATASET_NOT_FOUND = "DATASET_NOT_FOUND"
     DATA_DTYPE_UNSUPPORTED = "DATA_DTYPE_UNSUPPORTED"
@@ -78,6 +81,7 @@ class Reason(StrEnum):
     SAMPLER_NOT_FOUND = "SAMPLER_NOT_FOUND"
     SAMPLER_UNSUITED = "SAMPLER_UNSUITED"
     SERVER_STOPPING = "SERVER_STOPPING"
+    STORAGE_FULL = "STORAGE_FULL"
     TARGET_NAME_TAKEN = "TARGET_NAME_TAKEN"
     TARGET_NOT_FOUND = "TARGET_NOT_FOUND"
     TARGET_NOT_READY = "TARGET_NOT_READY"
@@ -121,6 +125,8 @@ class ServiceError(Exception):
     violations: Sequence[Violation] = ()
     resource: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    retry_seconds: int = 0
+    """When it is worth trying again; 0: that is not known."""
 
     def __str__(self) -> str:
         return f"{self.message} [{self.reason}]"
@@ -156,8 +162,18 @@ class DeadlineExceeded(ServiceError):
     """A time limit of the server was reached."""
 
 
+class ResourceExhausted(ServiceError):
+    """There is no room for what the request needs."""
+
+
 class Unavailable(ServiceError):
     """Not now; the same request may succeed later."""
+
+
+def stopping() -> Unavailable:
+    """The refusal of a server that drains, with the time after which one that is started again is back."""
+    message = "the server is stopping; try again when it is back"
+    return Unavailable(Reason.SERVER_STOPPING, message, retry_seconds=_BACK_SECONDS)
 
 
 class Internal(ServiceError):
@@ -170,6 +186,7 @@ _CODES: Mapping[type[ServiceError], int] = {
     AlreadyExists: code_pb2.ALREADY_EXISTS,
     FailedPrecondition: code_pb2.FAILED_PRECONDITION,
     DeadlineExceeded: code_pb2.DEADLINE_EXCEEDED,
+    ResourceExhausted: code_pb2.RESOURCE_EXHAUSTED,
     Unavailable: code_pb2.UNAVAILABLE,
     Internal: code_pb2.INTERNAL,
 }
@@ -192,6 +209,10 @@ def to_status(error: ServiceError, request_id: str = "") -> status_pb2.Status:
     metadata = {**error.metadata, **({"request_id": request_id} if request_id else {})}
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)
     status = status_pb2.Status(code=_CODES[type(error)], message=_cut(error.message), details=[_packed(info)])
+    if error.retry_seconds:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromSeconds(error.retry_seconds)
+        status.details.append(_packed(retry))
     if error.resource:
         kind = error.resource.split("/")[0]
         resource = error_details_pb2.ResourceInfo(

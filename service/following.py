@@ -34,14 +34,22 @@ async def follow_attempt(core: Core, job: JobRecord) -> AsyncIterator[str]:
     state, failure = JobState.FAILED, ""
     try:
         yield span.traceparent
-        found = await core.store.read(job_store.find, TENANT, job.name)
-        state = found.state if found is not None else state
+        state = await _state(core, job.name)
     except BaseException as error:
         failure = type(error).__name__
         raise
     finally:
         core.metrics.attempt_ended(state)
         span.end(failure or ("failed" if state is JobState.FAILED else ""))
+
+
+async def _state(core: Core, name: str) -> JobState:
+    """Of a job whose attempt ended; a store that cannot be read is the concern of others."""
+    try:
+        found = await core.store.read(job_store.find, TENANT, name)
+    except Exception:
+        return JobState.FAILED
+    return found.state if found is not None else JobState.FAILED
 
 
 def _keep(core: Core, job: str, traceparent: str) -> None:

@@ -18,6 +18,7 @@ from .bundle import Bundle, ModelBundle, unpack
 from .checks import Checks
 from .config import TENANT
 from .core import Core
+from .crash import Place, crash_point
 from .definitions import draw_bytes
 from .errors import AlreadyExists, InvalidArgument, NotFound, Reason, Violation, bad_field, status_failure
 from .ingest import column_names
@@ -50,10 +51,13 @@ class Importer:
             record = await self._model(bundle)
         else:
             record = await self._sampler(bundle, target_id)
-        return await self._core.store.write(_add, record, request_id, request_sha256)
+        made = await self._core.store.write(_add, record, request_id, request_sha256)
+        crash_point(Place.IMPORT_STORED)
+        return made
 
     async def _sampler(self, bundle: Bundle, target_id: str) -> SamplerRecord:
         digest = await asyncio.to_thread(self._store_content, bundle)
+        crash_point(Place.IMPORT_CONTENT)
         target = await self._target(bundle, target_id)
         draw = worker_pb2.WorkerCommand.Draw(
             sampler_path=str(self._core.artefacts.path(digest)), count=1, omit_sites=True,
@@ -69,6 +73,7 @@ class Importer:
     async def _model(self, bundle: ModelBundle) -> SamplerRecord:
         sites, dim = _columns(bundle.columns, self._core.config.limits.max_draw_bytes), len(bundle.columns)
         digest = await asyncio.to_thread(self._core.artefacts.put, bundle.sampler)
+        crash_point(Place.IMPORT_CONTENT)
         path = str(self._core.artefacts.path(digest))
         generate = worker_pb2.WorkerCommand.Generate(sampler_path=path, count=1, solver_steps=1)
         await self._try(worker_pb2.WorkerCommand(generate=generate), digest, dim)

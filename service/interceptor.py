@@ -16,7 +16,8 @@ import grpc
 from grpc_status import rpc_status
 from structlog.contextvars import bind_contextvars
 
-from .errors import Internal, Reason, ServiceError, to_status
+from .errors import Internal, Reason, ResourceExhausted, ServiceError, to_status
+from .full import MESSAGE, is_full
 from .metrics import Metrics
 from .tracing import CURRENT, NoSpan, Role, Span, Tracing
 
@@ -129,11 +130,7 @@ class _Call:
 
     def _status(self, error: Exception) -> Any:
         if not isinstance(error, ServiceError):
-            logger.error("unexpected error in a handler", exc_info=error)
-            error = Internal(
-                Reason.INTERNAL,
-                f"the server failed with {type(error).__name__}; its log has the details under {self._request_id}",
-            )
+            error = _explained(error, self._request_id)
         self._reason = error.reason
         return rpc_status.to_status(to_status(error, self._request_id))
 
@@ -164,3 +161,13 @@ def _serialiser(serialise: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
 def _code(value: Any) -> grpc.StatusCode:
     """The code of a context, which has a number or nothing where none was set."""
     return value if isinstance(value, grpc.StatusCode) else _CODES.get(value or 0, grpc.StatusCode.UNKNOWN)
+
+
+def _explained(error: Exception, request_id: str) -> ServiceError:
+    if is_full(error):
+        logger.error("no room", exc_info=error)
+        return ResourceExhausted(Reason.STORAGE_FULL, MESSAGE)
+    logger.error("unexpected error in a handler", exc_info=error)
+    return Internal(
+        Reason.INTERNAL, f"the server failed with {type(error).__name__}; its log has the details under {request_id}"
+    )

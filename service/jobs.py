@@ -22,7 +22,10 @@ from .store import datasets, idempotency, jobs, samplers, targets
 from .store.columns import dump_failure
 from .store.records import TERMINAL, AnyReport, JobRecord, JobState, SamplerRecord, TargetRecord, TargetState
 
-__all__ = ["cancel", "claim", "create", "fail", "find", "move", "ready_target", "recall", "recover", "succeed"]
+__all__ = [
+    "cancel", "claim", "create", "fail", "find", "move", "put_back", "ready_target", "recall", "recover",
+    "renew", "succeed",
+]  # fmt: skip
 
 _CREATE = "CreateTrainingJob"
 _ACTIVE = (JobState.PENDING, JobState.RUNNING, JobState.CANCELLING)
@@ -79,15 +82,20 @@ def cancel(connection: Connection, name: str, request_id: str, request_sha256: s
     return find(connection, name)
 
 
-def claim(connection: Connection, now: int) -> JobRecord | None:
-    """Begin the next attempt of the oldest QUEUED job: it becomes PENDING. None if there is none."""
+def claim(connection: Connection, now: int, owner: str = "", lease: int | None = None) -> JobRecord | None:
+    """Begin the next attempt of the oldest QUEUED job: it becomes PENDING, and the owner's. None if there is none."""
     job = jobs.next_queued(connection, TENANT)
     if job is None:
         return None
     event = convert.job_state_event(JobState.PENDING, job.attempt + 1, now)
-    changes = {"attempt": job.attempt + 1}
+    changes = {"attempt": job.attempt + 1, "owner": owner, "lease": lease}
     jobs.advance(connection, TENANT, job.name, job.attempt, (JobState.QUEUED,), JobState.PENDING, event, changes)
     return find(connection, job.name)
+
+
+def renew(connection: Connection, job: JobRecord, lease: int) -> bool:
+    """The attempt goes on until `lease` at least; False if it has ended, or another one has begun."""
+    return jobs.renew(connection, TENANT, job.name, job.attempt, job.owner, lease)
 
 
 def move(
@@ -96,6 +104,8 @@ def move(
     """Change the state of a job if it is in one of `sources`, still at `job.attempt`; its ending time is set."""
     if state in TERMINAL:
         changes["end_time"] = now
+    if state not in _ACTIVE:
+        changes |= {"owner": "", "lease": None}
     event = convert.job_state_event(state, job.attempt, now)
     return jobs.advance(connection, TENANT, job.name, job.attempt, sources, state, event, changes)
 
@@ -144,5 +154,10 @@ def _subject(connection: Connection, job: JobRecord) -> tuple[int, tuple[Site, .
 def recover(connection: Connection, now: int) -> None:
     """After a start: no worker of an earlier server lives, so its jobs wait again, or are cancelled."""
     for job in jobs.unfinished(connection, TENANT):
-        move(connection, job, (JobState.PENDING, JobState.RUNNING), JobState.QUEUED, now)
-        move(connection, job, (JobState.CANCELLING,), JobState.CANCELLED, now)
+        put_back(connection, job, now)
+
+
+def put_back(connection: Connection, job: JobRecord, now: int) -> None:
+    """A job whose worker is gone for no fault of the job's waits again, or is cancelled."""
+    move(connection, job, (JobState.PENDING, JobState.RUNNING), JobState.QUEUED, now)
+    move(connection, job, (JobState.CANCELLING,), JobState.CANCELLED, now)

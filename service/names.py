@@ -24,7 +24,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 def parse(collection: str, name: str, path: str) -> str:
     """The id in a resource name. Raises InvalidArgument at field `path` for anything else."""
     head, _, tail = name.partition("/")
-    if head != collection or not tail or "/" in tail or len(tail) > 64:
+    if head != collection or not tail or "/" in tail or len(tail) > 64 or "\0" in tail:
         raise bad_field(path, f"expected a name `{collection}/ID`, got {name[:100]!r}")
     return tail
 

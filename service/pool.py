@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from gephyra.protos import worker_pb2
 
-from .errors import DeadlineExceeded, Internal, Reason, ServiceError, Unavailable
+from .errors import DeadlineExceeded, Internal, Reason, ServiceError, Unavailable, stopping
 from .process import WorkerProcess, serving_environment
 from .tracing import CURRENT, NoTracing, Tracing, record_work
 
@@ -97,7 +97,7 @@ class Pool:
 
     async def _take(self, key: str) -> WorkerProcess:
         if self._closed:
-            raise Unavailable(Reason.SERVER_STOPPING, "the server is stopping; try again when it is back")
+            raise stopping()
         for worker in sorted(self._idle, key=lambda worker: worker.last_key != key):
             self._idle.remove(worker)
             if worker.alive:

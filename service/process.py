@@ -1,6 +1,7 @@
 """One worker process as the server sees it: started by exec, spoken to over a socket pair, killed as a group."""
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -12,13 +13,20 @@ from typing import IO
 
 from gephyra.protos import worker_pb2
 
+from .config import DATABASE_URL
 from .framing import FrameTooLarge, read_frame, write_frame
 
 __all__ = ["WorkerProcess", "serving_environment", "training_environment"]
 
+logger = logging.getLogger(__name__)
+
 _TAIL_BYTES = 4096
 # Of a reader: about a block of draws, so that one is not read in dozens of pieces.
 _BUFFER_BYTES = 1 << 20
+# For the kernel to end a killed process; one that waits for a broken disk or network may take for ever.
+_REAP_SECONDS = 10.0
+# A silence is looked at so often: if this process itself was stopped for long, what came meanwhile is read first.
+_LOOKS = 4
 
 
 # glibc hands large blocks back to the kernel at every free and asks for them again a moment later: page faults made a
@@ -56,12 +64,17 @@ class WorkerProcess:
         self.last_key = ""
 
     @classmethod
-    async def start(cls, artefacts: Path, log: Path, threads: int, environment: Mapping[str, str]) -> "WorkerProcess":
-        """Start a worker that finds content below `artefacts` and writes its standard streams to `log`."""
+    async def start(
+        cls, artefacts: Path, log: Path, threads: int, environment: Mapping[str, str], heartbeat: float = 0.0
+    ) -> "WorkerProcess":
+        """Start a worker that finds content below `artefacts` and writes its standard streams to `log`.
+
+        It gives a sign of life every `heartbeat` seconds; 0: never.
+        """
         ours, theirs = socket.socketpair()
         try:
             with theirs, log.open("ab") as output:
-                process = await _exec(theirs, artefacts, output, threads, environment)
+                process = await _exec(theirs, artefacts, output, threads, environment, heartbeat)
             reader, writer = await asyncio.open_unix_connection(sock=ours, limit=_BUFFER_BYTES)
         except BaseException:
             ours.close()
@@ -85,6 +98,17 @@ class WorkerProcess:
             await self._writer.drain()
         except ConnectionError:
             pass
+
+    async def receive_within(self, seconds: float) -> worker_pb2.WorkerEvent | None:
+        """As `receive`. Raises TimeoutError if nothing comes for so long; the worker is then no longer of use."""
+        receiving = asyncio.create_task(self.receive())
+        try:
+            for _ in range(_LOOKS):
+                if (await asyncio.wait([receiving], timeout=seconds / _LOOKS))[0]:
+                    return receiving.result()
+        finally:
+            receiving.cancel()
+        raise TimeoutError
 
     async def receive(self) -> worker_pb2.WorkerEvent | None:
         """The next event; None when the worker is gone. A worker that talks nonsense is killed."""
@@ -110,10 +134,17 @@ class WorkerProcess:
             return await asyncio.wait_for(self._process.wait(), seconds)
         except TimeoutError:
             self.kill()
-            return await self._process.wait()
+            return await self._reaped()
         except asyncio.CancelledError:
             self.kill()
             raise
+
+    async def _reaped(self) -> int:
+        try:
+            return await asyncio.wait_for(self._process.wait(), _REAP_SECONDS)
+        except TimeoutError:
+            logger.error("process %d was killed and has not ended; it is given up", self.pid)
+            return -signal.SIGKILL
 
     @staticmethod
     def describe(status: int) -> str:
@@ -137,16 +168,22 @@ class WorkerProcess:
                 os.killpg(self.pid, number)
 
 
+def _without_secrets() -> dict[str, str]:
+    """This process' environment for a worker, which has no business with the database."""
+    return {name: value for name, value in os.environ.items() if name != DATABASE_URL}
+
+
 async def _exec(
-    connection: socket.socket, artefacts: Path, output: IO[bytes], threads: int, environment: Mapping[str, str]
-) -> asyncio.subprocess.Process:
+    connection: socket.socket, artefacts: Path, output: IO[bytes], threads: int, environment: Mapping[str, str],
+    heartbeat: float,
+) -> asyncio.subprocess.Process:  # fmt: skip
     # The worker finds modules where this process found them.
     safe_path = ["-P"] if sys.flags.safe_path else []
     # A session of its own: Ctrl-C at the terminal is the server's to handle, and the group can be killed.
     return await asyncio.create_subprocess_exec(
         sys.executable, *safe_path, "-m", "gephyra.service.worker",
         "--fd", str(connection.fileno()), "--artefacts", str(artefacts), "--threads", str(threads),
-        "--parent", str(os.getpid()),
+        "--parent", str(os.getpid()), "--heartbeat", str(heartbeat),
         stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=[connection.fileno()],
-        start_new_session=True, env={**os.environ, **environment},
+        start_new_session=True, env={**_without_secrets(), **environment},
     )  # fmt: skip

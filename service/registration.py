@@ -13,6 +13,7 @@ from gephyra.samplers.denoising.report import DenoisingReport
 from . import names
 from .config import TENANT
 from .core import Core
+from .crash import Place, crash_point
 from .definitions import canonical
 from .errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Reason
 from .store import blobs, idempotency, samplers, targets
@@ -47,6 +48,7 @@ async def register(
         )  # fmt: skip
 
     target = await asyncio.to_thread(prepare)
+    crash_point(Place.TARGET_CONTENT)
     request_sha256 = hashlib.sha256(f"{target_id}\0{target.digest}".encode()).hexdigest()
     return await core.store.write(_add, target, request_id, request_sha256)
 

@@ -15,6 +15,7 @@ from . import bundle, names
 from .config import TENANT
 from .convert import to_sampler
 from .core import Core
+from .crash import Place, crash_point
 from .errors import InvalidArgument, Reason, bad_field
 from .importing import Importer
 from .paging import page_size
@@ -44,6 +45,7 @@ class SamplerService(pb_grpc.SamplerServiceServicer):
 
     async def DeleteSampler(self, request: pb.DeleteSamplerRequest, context: Any) -> Empty:
         await self._core.store.write(_remove, names.parse(names.SAMPLERS, request.name, "name"))
+        crash_point(Place.SAMPLER_DELETED)
         return Empty()
 
     async def ExportSampler(

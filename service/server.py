@@ -34,6 +34,7 @@ from .config import TENANT, ServerConfig
 from .core import Core
 from .dataset_service import DatasetService
 from .draw_cache import DrawCache
+from .home import open_store
 from .importing import Importer
 from .interceptor import CallInterceptor
 from .meta_service import MetaService
@@ -44,7 +45,6 @@ from .sampling_service import SamplingService
 from .sending import Lanes
 from .store import blobs, datasets, idempotency
 from .store import jobs as job_store
-from .store.database import Store
 from .supervisor import Supervisor
 from .target_service import TargetService
 from .tracing import NoTracing, Tracing
@@ -95,7 +95,7 @@ class Server:
             each.clean()
         metrics, tracing = Metrics(), tracing or NoTracing()
         pool = Pool(config.draw_workers, artefacts.folder, logs, tracing)
-        store = Store(data / "gephyra.sqlite3")
+        store = open_store(data, config.database_url)
         self._core = Core(
             config, store, artefacts, uploads, contents, pool, Bus(), lambda: time.time_ns() // 1000, metrics, tracing,
             Lanes(), DrawCache(config.draw_cache_bytes),
@@ -125,6 +125,7 @@ class Server:
     async def stop(self) -> None:
         """Drain: say so, begin nothing new, bring workers to a checkpoint, end calls, close the store."""
         self._core.stopping = True
+        self._core.store.hurry()
         await self._health.enter_graceful_shutdown()
         await self._supervisor.drain()
         await self._checks.drain()

@@ -2,19 +2,29 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
+from contextlib import suppress
 
 from google.rpc import code_pb2
 
 from . import jobs
-from .attempt import Attempt, Stop
+from .attempt import Attempt, Stop, Superseded
+from .config import TENANT
 from .core import Core
-from .errors import Failure, Reason
+from .crash import Place, crash_point
+from .errors import Failure, Reason, Unavailable
 from .following import follow_attempt
+from .full import MESSAGE, is_full
+from .store import jobs as job_store
 from .store.records import JobRecord, JobState
+from .workspace import clean, sweep
 
 __all__ = ["Supervisor"]
 
 logger = logging.getLogger(__name__)
+
+# Before the store is tried again where it could not be written.
+_PAUSE_SECONDS = 1.0
 
 
 class Supervisor:
@@ -31,6 +41,9 @@ class Supervisor:
     async def start(self) -> None:
         """Put back what an earlier server left running, and begin."""
         await self._core.store.write(jobs.recover, self._core.clock())
+        crash_point(Place.RECOVERED)
+        unfinished = {job.name for job in await self._core.store.read(job_store.unfinished, TENANT)}
+        await asyncio.to_thread(sweep, self._core.jobs_folder, unfinished)
         self._scheduler = asyncio.create_task(self._schedule())
         self.wake()
 
@@ -60,20 +73,35 @@ class Supervisor:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while len(self._attempts) < self._core.config.running_jobs:
-                # Shielded: a claim that was committed must be followed by its attempt, also while draining.
-                claimed = asyncio.create_task(self._core.store.write(jobs.claim, self._core.clock()))
-                try:
-                    job = await asyncio.shield(claimed)
-                except asyncio.CancelledError:
+            try:
+                await self._fill()
+            except Exception as error:
+                # Without this task no job would ever run again.
+                _complain("no job can be begun; trying again", error)
+                await asyncio.sleep(_PAUSE_SECONDS)
+                self.wake()
+
+    async def _fill(self) -> None:
+        """Begin jobs while there are some, and room."""
+        while len(self._attempts) < self._core.config.running_jobs:
+            # Shielded: a claim that was committed must be followed by its attempt, also while draining.
+            claimed = asyncio.create_task(
+                self._core.store.write(jobs.claim, self._core.clock(), self._core.owner, self._core.lease_end())
+            )
+            try:
+                job = await asyncio.shield(claimed)
+            except asyncio.CancelledError:
+                # A refusal now must not take the place of the cancellation.
+                with suppress(Exception):
                     self._begin(await claimed)
-                    raise
-                if not self._begin(job):
-                    break
+                raise
+            if not self._begin(job):
+                break
 
     def _begin(self, job: JobRecord | None) -> bool:
         if job is None:
             return False
+        crash_point(Place.JOB_CLAIMED)
         attempt = Attempt(self._core, job, self._core.config.threads)
         self._attempts[job.name] = attempt
         self._core.bus.publish(job.name)
@@ -91,11 +119,42 @@ class Supervisor:
                 attempt.stop(Stop.CANCEL)
             async with follow_attempt(self._core, attempt.job) as traceparent:
                 await attempt.run(traceparent)
+        except Superseded:
+            logger.warning("attempt %d of %s is not the current one any more", attempt.job.attempt, name)
+        except Unavailable as error:
+            _complain(f"attempt {attempt.job.attempt} of {name}", error)
+            await self._insist(jobs.put_back, attempt.job)
         except Exception as error:
             logger.exception("attempt %d of %s", attempt.job.attempt, name)
-            failure = Failure(code_pb2.INTERNAL, Reason.INTERNAL, f"the server could not run the job: {error}")
-            await self._core.store.write(jobs.fail, attempt.job, failure, self._core.clock())
-            self._core.bus.publish(name)
+            await self._give_up(attempt.job, error)
         finally:
             del self._attempts[name]
             self.wake()
+
+    async def _give_up(self, job: JobRecord, error: Exception) -> None:
+        failure = Failure(code_pb2.INTERNAL, Reason.INTERNAL, f"the server could not run the job: {error}")
+        if is_full(error):
+            failure = Failure(code_pb2.RESOURCE_EXHAUSTED, Reason.STORAGE_FULL, MESSAGE)
+        if await self._insist(jobs.fail, job, failure):
+            await asyncio.to_thread(clean, self._core.job_folder(job.name))
+
+    async def _insist(self, change: Callable[..., object], job: JobRecord, *arguments: object) -> bool:
+        """Store how an attempt ended; whether that was accepted.
+
+        The job must not stay RUNNING without a worker, so this is tried until it can be stored, or by the next start.
+        """
+        while not self._core.stopping:
+            try:
+                accepted = await self._core.store.write(change, job, *arguments, self._core.clock())
+            except Exception as error:
+                _complain(f"the end of attempt {job.attempt} of {job.name} cannot be stored; trying again", error)
+                await asyncio.sleep(_PAUSE_SECONDS)
+                continue
+            self._core.bus.publish(job.name)
+            return bool(accepted)
+        return False
+
+
+def _complain(what: str, error: Exception) -> None:
+    """With a traceback, unless the error says by itself what is wrong."""
+    logger.warning("%s: %s", what, error, exc_info=not isinstance(error, Unavailable))

@@ -13,6 +13,7 @@ from .checks import Checks
 from .config import TENANT
 from .convert import to_target
 from .core import Core
+from .crash import Place, crash_point
 from .definitions import draw_bytes, field_error
 from .errors import bad_field
 from .failures import raise_failed
@@ -38,6 +39,7 @@ class TargetService(pb_grpc.TargetServiceServicer):
         self._core.refuse_if_stopping()
         request_id = names.check_request_id(request.request_id)
         target = await register(self._core, request.definition, request.target_id, request_id)
+        crash_point(Place.TARGET_STORED)
         await self._checks.begin(target.name)
         return to_target(target)
 
@@ -51,6 +53,7 @@ class TargetService(pb_grpc.TargetServiceServicer):
 
     async def DeleteTarget(self, request: pb.DeleteTargetRequest, context: Any) -> Empty:
         await self._core.store.write(remove_target, names.parse(names.TARGETS, request.name, "name"))
+        crash_point(Place.TARGET_DELETED)
         return Empty()
 
     async def CheckTarget(self, request: pb.CheckTargetRequest, context: Any) -> pb.CheckTargetResponse:

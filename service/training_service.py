@@ -15,6 +15,7 @@ from . import jobs, names
 from .config import TENANT
 from .convert import to_job
 from .core import Core, request_digest
+from .crash import Place, crash_point
 from .dataset_service import find_dataset
 from .denoising import from_denoising
 from .errors import InvalidArgument, Reason
@@ -42,6 +43,7 @@ class TrainingService(pb_grpc.TrainingServiceServicer):
         self._core.refuse_if_stopping()
         names.check_request_id(request.request_id)
         job = await self._core.store.write(_create, request, self._core.clock())
+        crash_point(Place.JOB_STORED)
         await remember_call(self._core, job.name, CURRENT.get())
         self._supervisor.wake()
         return to_job(job)
@@ -58,6 +60,7 @@ class TrainingService(pb_grpc.TrainingServiceServicer):
         name, request_id = names.parse(names.JOBS, request.name, "name"), names.check_request_id(request.request_id)
         now = self._core.clock()
         job = await self._core.store.write(jobs.cancel, name, request_id, request_digest(request), now)
+        crash_point(Place.CANCEL_STORED)
         self._core.bus.publish(name)
         if job.state is JobState.CANCELLING:
             self._supervisor.cancel(name)

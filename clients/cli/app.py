@@ -2,7 +2,7 @@
 
 import typer
 
-from . import data, dataset, jobs, samplers, server, targets
+from . import data, dataset, db, jobs, samplers, server, targets
 from .doctor import doctor
 from .errors import ErrorGroup
 
@@ -34,6 +34,7 @@ app.command("info")(server.info)
 app.add_typer(targets.app, name="targets")
 app.add_typer(data.app, name="data")
 app.add_typer(dataset.app, name="dataset")
+app.add_typer(db.app, name="db")
 app.command("train")(jobs.train)
 app.command("watch")(jobs.watch)
 app.command("jobs")(jobs.jobs)

@@ -7,9 +7,10 @@ import click
 import typer
 
 from ..errors import InvalidArgument, Violation
+from ..local import DATABASE_URL
 from ..sync import Client
 
-__all__ = ["Folder", "Json", "Seed", "Server", "connect"]
+__all__ = ["DatabaseUrl", "Folder", "Json", "Seed", "Server", "connect"]
 
 Server = Annotated[
     str | None,
@@ -19,6 +20,13 @@ Folder = Annotated[
     Path | None,
     typer.Option("--folder", "-f", envvar="GEPHYRA_FOLDER", help="Run a server of one's own over this data folder."),
 ]
+DatabaseUrl = Annotated[
+    str,
+    typer.Option(
+        envvar=DATABASE_URL, metavar="URL", show_default=False,
+        help="PostgreSQL in place of SQLite, postgresql+psycopg://user@host/database; needs `gephyra[postgres]`.",
+    ),
+]  # fmt: skip
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
 Seed = Annotated[int, typer.Option(help="Seed of the noise.")]
 

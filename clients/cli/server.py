@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from ..demo import DemoSettings, run_demo
-from ..local import require_server, server_command, server_environment
-from .options import Folder, Json, Seed, Server, connect
+from ..local import DATABASE_URL, require_server, server_command, server_environment
+from .options import DatabaseUrl, Folder, Json, Seed, Server, connect
 from .output import print_json, print_rows, say
 from .training import Loss, Method, Precondition
 
@@ -32,6 +32,7 @@ def serve(
     traces: Annotated[
         str | None, typer.Option(metavar="EXPORTER", help="OpenTelemetry exporter, for example otlp or console.")
     ] = None,
+    database_url: DatabaseUrl = "",
     as_json: Json = False,
 ) -> None:
     """Run a server until Ctrl-C or SIGTERM. It refuses addresses other than loopback.
@@ -45,10 +46,11 @@ def serve(
     seen += [] if admin_port is None else ["--admin-port", str(admin_port)]
     seen += [] if traces is None else ["--traces", traces]
     command = [*server_command(data), *place, *sizes, *seen]
+    environment = {**server_environment(), DATABASE_URL: database_url}
     if as_json:
-        raise typer.Exit(_serve_json(command))
+        raise typer.Exit(_serve_json(command, environment))
     # The server takes this process' place: signals reach it directly.
-    os.execve(command[0], command, server_environment())
+    os.execve(command[0], command, environment)
 
 
 def info(server: Server = None, folder: Folder = None, as_json: Json = False) -> None:
@@ -93,10 +95,9 @@ def demo(
         print_json(record)
 
 
-def _serve_json(command: list[str]) -> int:
+def _serve_json(command: list[str], environment: dict[str, str]) -> int:
     """Run the server as a child that ends with us, with its address as JSON; its exit code."""
     pipe = subprocess.PIPE
-    environment = server_environment()
     with subprocess.Popen(
         [*command, "--exit-with-stdin"], stdin=pipe, stdout=pipe, text=True, env=environment
     ) as server:

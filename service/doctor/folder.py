@@ -53,9 +53,9 @@ def check_disk(setup: Setup) -> Iterator[Finding]:
 
 def check_schema(setup: Setup) -> Iterator[Finding]:
     """The database is of a version that this gephyra knows."""
-    from ..store.schema import SCHEMA_VERSION
+    from ..store.versions import latest
 
-    name, path = "database", setup.data / "gephyra.sqlite3"
+    name, path, known = "database", setup.data / "gephyra.sqlite3", latest()
     if setup.database_url or not path.exists():
         if not setup.database_url:
             yield Finding(name, Level.OK, "none yet; it will be made")
@@ -66,13 +66,13 @@ def check_schema(setup: Setup) -> Iterator[Finding]:
         advice = "restore it from a backup, or choose another folder"
         yield Finding(name, Level.STOP, f"{path.name} cannot be read: {error}", advice)
         return
-    if version > SCHEMA_VERSION:
+    if version > known:
         advice = "use the gephyra that made it, or another data folder"
-        found = f"schema version {version}; this gephyra knows those up to {SCHEMA_VERSION}"
+        found = f"schema version {version}; this gephyra knows those up to {known}"
         yield Finding(name, Level.STOP, found, advice)
-    elif version < SCHEMA_VERSION:
+    elif version < known:
         advice = "back the folder up first, if an earlier gephyra may have to open it again"
-        found = f"schema version {version}; the next start makes it {SCHEMA_VERSION}"
+        found = f"schema version {version}; the next start makes it {known}"
         yield Finding(name, Level.WARNING, found, advice)
     else:
         yield Finding(name, Level.OK, f"schema version {version}, {path.stat().st_size / _MIB:.1f} MiB")

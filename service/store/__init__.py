@@ -1,1 +1,1 @@
-"""What lasts: SQLite through SQLAlchemy Core. Repository functions take a connection and know no protobuf."""
+"""What lasts: SQLite or PostgreSQL through SQLAlchemy Core. Repository functions know no protobuf."""

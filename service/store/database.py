@@ -1,53 +1,66 @@
-"""The database: SQLite in WAL mode, one writer thread and several readers, nothing on the event loop.
+"""The store: transactions on one database, by one writer thread and several readers, nothing on the event loop.
 
-A write transaction starts with BEGIN IMMEDIATE: one that reads first and writes later would otherwise get
-SQLITE_BUSY at once when another writer came between, whatever the timeout. With `synchronous=FULL` a commit
-that returned survives a power cut.
+What the database does not do is told as Unavailable: nothing was changed, unless it went away in the middle of a
+commit, when nobody knows. Requests have ids for that, changes of a job its attempt. A full disk stays what it is.
 """
 
 import asyncio
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, select, update
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import OperationalError
 
-from .schema import SCHEMA_VERSION, UPGRADES, metadata, versions
+from ..errors import Reason, Unavailable
+from ..full import is_full
+from .places import DatabaseInUse, DatabaseRefused, Place
+from .sqlite import Sqlite
+from .versions import upgrade
 
-__all__ = ["SchemaMismatch", "Store"]
+__all__ = ["Store"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_BUSY_TIMEOUT_MS = 5000
 _READERS = 4
-
-
-class SchemaMismatch(Exception):
-    """The database was made by a later version of gephyra, with other tables."""
+_PAUSE = 0.25
 
 
 class Store:
-    """A database file, made if missing, brought to this version's tables if older.
+    """A database, its tables made if missing, brought to this version's if older; a path is a file of SQLite.
 
-    Raises SchemaMismatch for a later version's. Close it when done.
+    Raises SchemaMismatch for a later version's, DatabaseInUse, DatabaseRefused. Close it when done.
 
     Attributes:
         on_write: Told the seconds of every `write`, from asking for it to its commit.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._engines = {begin: _engine(path, begin) for begin in ("BEGIN", "BEGIN IMMEDIATE")}
+    def __init__(self, place: Place | Path) -> None:
+        place = Sqlite(place) if isinstance(place, Path) else place
+        self._reads, self._writes = place.reader(_READERS), place.writer()
         self._reader = ThreadPoolExecutor(_READERS, "gephyra-store-read")
         self._writer = ThreadPoolExecutor(1, "gephyra-store-write")
         self.on_write: Callable[[float], None] = lambda seconds: None
+        self._hurry = threading.Event()
+        # A database that cannot be had at the start is a mistake; later it is one that is being restarted.
+        self._patience = 0.0
         try:
-            self.write_now(_check_schema)
-        except SchemaMismatch:
+            with self._connect(self._writes) as connection, connection.begin():
+                self.upgraded_from = upgrade(connection)
+        except OperationalError as error:
+            self.close()
+            if is_full(error):
+                raise
+            raise DatabaseRefused(f"cannot open the database {place.name}: {error.orig}") from None
+        except BaseException:
             self.close()
             raise
+        self._patience = place.patience
 
     async def read(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `function(connection, ...)` in a read transaction on another thread."""
@@ -66,57 +79,48 @@ class Store:
 
     def read_now(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`read` for callers that may block."""
-        with self._engines["BEGIN"].begin() as connection:
+        with self._transaction(self._reads) as connection:
             return function(connection, *args, **kwargs)
 
     def write_now(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`write` for callers that may block."""
-        with self._engines["BEGIN IMMEDIATE"].begin() as connection:
+        with self._transaction(self._writes) as connection:
             return function(connection, *args, **kwargs)
+
+    def hurry(self) -> None:
+        """From now on do not wait for a database that is away: this process is about to end."""
+        self._hurry.set()
 
     def close(self) -> None:
         """Finish what was begun and close every connection."""
+        self.hurry()
         self._writer.shutdown()
         self._reader.shutdown()
-        for engine in self._engines.values():
+        for engine in (self._reads, self._writes):
             engine.dispose()
+
+    @contextmanager
+    def _transaction(self, engine: Engine) -> Iterator[Connection]:
+        try:
+            with self._connect(engine) as connection, connection.begin():
+                yield connection
+        except OperationalError as error:
+            if is_full(error):
+                raise
+            raise Unavailable(Reason.DATABASE_UNAVAILABLE, f"the database failed: {error.orig}") from error
+        except DatabaseInUse as error:
+            raise Unavailable(Reason.DATABASE_UNAVAILABLE, str(error)) from error
+
+    def _connect(self, engine: Engine) -> Connection:
+        """A connection, also where the database is being restarted: until it is there, nothing was begun."""
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                return engine.connect()
+            except OperationalError:
+                if time.monotonic() >= deadline or self._hurry.wait(_PAUSE):
+                    raise
 
     @staticmethod
     async def _run(executor: ThreadPoolExecutor, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(executor, call)
-
-
-def _engine(path: Path, begin: str) -> Engine:
-    engine = create_engine(f"sqlite:///{path}", pool_size=_READERS)
-
-    @event.listens_for(engine, "connect")
-    def configure(connection: Any, record: Any) -> None:
-        # The driver must not begin transactions by itself; `start` below does.
-        connection.isolation_level = None
-        for pragma in (
-            f"busy_timeout = {_BUSY_TIMEOUT_MS}", "journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON",
-        ):  # fmt: skip
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def start(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
-
-    return engine
-
-
-def _check_schema(connection: Connection) -> None:
-    metadata.create_all(connection)
-    found = connection.scalar(select(versions.c.version).where(versions.c.subject == "schema"))
-    if found is None:
-        connection.execute(insert(versions).values(subject="schema", version=SCHEMA_VERSION))
-        return
-    if found > SCHEMA_VERSION:
-        raise SchemaMismatch(
-            f"the database has schema version {found}, this gephyra knows those up to {SCHEMA_VERSION}; "
-            "use the gephyra that made it, or another data folder"
-        )
-    for version in range(found, SCHEMA_VERSION):
-        for statement in UPGRADES[version]:
-            connection.exec_driver_sql(statement)
-    connection.execute(update(versions).where(versions.c.subject == "schema").values(version=SCHEMA_VERSION))

@@ -16,7 +16,7 @@ from .columns import dump_metrics, load_failure, load_metrics, load_settings
 from .pages import read_page
 from .records import TERMINAL, AnyMetrics, JobRecord, JobState, StoredEvent
 
-__all__ = ["add", "advance", "counts", "events_after", "find", "next_queued", "page", "record", "unfinished"]
+__all__ = ["add", "advance", "counts", "events_after", "find", "next_queued", "page", "record", "renew", "unfinished"]
 
 _J = schema.jobs.c
 _FINISHED = [state.value for state in TERMINAL]
@@ -98,6 +98,16 @@ def record(
     return True
 
 
+def renew(connection: Connection, tenant: str, name: str, attempt: int, owner: str, lease: int) -> bool:
+    """An attempt that this owner runs goes on until `lease`; False if it is not the current one of the job."""
+    changed = connection.execute(
+        update(schema.jobs)
+        .where(_J.tenant == tenant, _J.name == name, _J.attempt == attempt, _J.owner == owner)
+        .values(lease=lease)
+    )
+    return changed.rowcount > 0
+
+
 def events_after(connection: Connection, tenant: str, name: str, sequence: int, limit: int) -> list[StoredEvent]:
     """Events of a job beyond `sequence`, in order, at most `limit` of them."""
     events = schema.events.c
@@ -128,5 +138,5 @@ def _record(row: Row[Any]) -> JobRecord:
         create_time=row.create_time, attempt=row.attempt, crashes=row.crashes, error=load_failure(row.error),
         sampler=row.sampler, metrics=load_metrics(row.metrics), last_sequence=row.last_sequence, start=row.start,
         start_digest=row.start_digest, start_time=row.start_time, end_time=row.end_time, dataset=row.dataset,
-        dataset_digest=row.dataset_digest,
+        dataset_digest=row.dataset_digest, owner=row.owner, lease=row.lease,
     )  # fmt: skip

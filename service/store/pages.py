@@ -50,5 +50,5 @@ def _position(token: str, binding: bytes) -> int:
             "page_token",
             "expected the next_page_token of this very listing; start again without one",
         )
-    # SQLite's integers have 63 bits.
+    # Both databases have integers of 63 bits and a sign.
     return min(int.from_bytes(content[8:]), 2**63 - 1)

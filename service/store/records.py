@@ -99,6 +99,10 @@ class JobRecord:
     dataset: str = ""
     """Id of the data set that is modelled, or of the draws from which sampling a target starts, and its digest."""
     dataset_digest: str = ""
+    owner: str = ""
+    """The server that runs the attempt; empty while none does."""
+    lease: int | None = None
+    """Until when that holds if nothing more is heard of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
-"""Tables. Rows are keyed by (tenant, name); `id` orders them by creation."""
+"""Tables. Rows are keyed by (tenant, name); `id` orders them by creation.
 
-from collections.abc import Mapping, Sequence
+A change here comes with a file in `migrations/`, which makes it in the databases that are there.
+"""
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
     Boolean,
     Column,
@@ -17,29 +17,11 @@ from sqlalchemy import (
     UniqueConstraint,
 )  # fmt: skip
 
+from .types import DOCUMENT, EMPTY, NUMBER
+
 __all__ = [
-    "SCHEMA_VERSION", "UPGRADES", "blobs", "datasets", "events", "idempotency", "jobs", "metadata", "samplers",
-    "targets", "versions",
+    "blobs", "datasets", "events", "idempotency", "identity", "jobs", "metadata", "samplers", "targets", "versions",
 ]  # fmt: skip
-
-# Raised with every change of a table or of a JSON column; start-up refuses a folder of a later version.
-SCHEMA_VERSION = 4
-
-UPGRADES: Mapping[int, Sequence[str]] = {
-    # Settings and reports in JSON got fields, which have defaults.
-    1: [
-        "ALTER TABLE jobs ADD COLUMN start VARCHAR NOT NULL DEFAULT ''",
-        "ALTER TABLE jobs ADD COLUMN start_digest VARCHAR NOT NULL DEFAULT ''",
-    ],
-    # The table of data sets, which is new.
-    2: [],
-    3: [
-        f"ALTER TABLE {table} ADD COLUMN {column} VARCHAR NOT NULL DEFAULT ''"
-        for table in ("jobs", "samplers")
-        for column in ("dataset", "dataset_digest")
-    ],
-}
-"""What leads from each earlier version to the next, as SQL; tables that are not there are made before that."""
 
 metadata = MetaData()
 
@@ -47,9 +29,12 @@ versions = Table(
     "versions", metadata, Column("subject", String, primary_key=True), Column("version", Integer, nullable=False)
 )
 
+# One row: who this database is.
+identity = Table("identity", metadata, Column("uid", String, primary_key=True))
+
 targets = Table(
     "targets", metadata,
-    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("id", NUMBER, primary_key=True, autoincrement=True),
     Column("tenant", String, nullable=False),
     Column("name", String, nullable=False),
     Column("uid", String, nullable=False),
@@ -57,9 +42,9 @@ targets = Table(
     Column("digest", String, nullable=False),
     Column("dim", Integer, nullable=False),
     Column("source", String, nullable=False),
-    Column("sites", JSON, nullable=False),
+    Column("sites", DOCUMENT, nullable=False),
     Column("log_z", Float),
-    Column("error", JSON(none_as_null=True)),
+    Column("error", DOCUMENT),
     Column("create_time", BigInteger, nullable=False),
     UniqueConstraint("tenant", "name"),
     sqlite_autoincrement=True,
@@ -75,24 +60,26 @@ blobs = Table(
 
 jobs = Table(
     "jobs", metadata,
-    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("id", NUMBER, primary_key=True, autoincrement=True),
     Column("tenant", String, nullable=False),
     Column("name", String, nullable=False),
     Column("uid", String, nullable=False),
     Column("target", String, nullable=False),
     Column("target_digest", String, nullable=False),
-    Column("settings", JSON, nullable=False),
-    Column("start", String, nullable=False, server_default=""),
-    Column("start_digest", String, nullable=False, server_default=""),
-    Column("dataset", String, nullable=False, server_default=""),
-    Column("dataset_digest", String, nullable=False, server_default=""),
+    Column("settings", DOCUMENT, nullable=False),
+    Column("start", String, nullable=False, server_default=EMPTY),
+    Column("start_digest", String, nullable=False, server_default=EMPTY),
+    Column("dataset", String, nullable=False, server_default=EMPTY),
+    Column("dataset_digest", String, nullable=False, server_default=EMPTY),
     Column("state", String, nullable=False, index=True),
     Column("attempt", Integer, nullable=False),
+    Column("owner", String, nullable=False, server_default=EMPTY),
+    Column("lease", BigInteger),
     Column("crashes", Integer, nullable=False),
-    Column("error", JSON(none_as_null=True)),
+    Column("error", DOCUMENT),
     Column("sampler", String, nullable=False),
-    Column("metrics", JSON(none_as_null=True)),
-    Column("last_sequence", Integer, nullable=False),
+    Column("metrics", DOCUMENT),
+    Column("last_sequence", NUMBER, nullable=False),
     Column("create_time", BigInteger, nullable=False),
     Column("start_time", BigInteger),
     Column("end_time", BigInteger),
@@ -102,26 +89,26 @@ jobs = Table(
 
 events = Table(
     "events", metadata,
-    Column("job", Integer, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
-    Column("sequence", Integer, primary_key=True),
+    Column("job", NUMBER, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("sequence", NUMBER, primary_key=True),
     Column("content", LargeBinary, nullable=False),
 )  # fmt: skip
 
 samplers = Table(
     "samplers", metadata,
-    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("id", NUMBER, primary_key=True, autoincrement=True),
     Column("tenant", String, nullable=False),
     Column("name", String, nullable=False),
     Column("uid", String, nullable=False),
     Column("target", String, nullable=False),
     Column("target_digest", String, nullable=False),
-    Column("dataset", String, nullable=False, server_default=""),
-    Column("dataset_digest", String, nullable=False, server_default=""),
+    Column("dataset", String, nullable=False, server_default=EMPTY),
+    Column("dataset_digest", String, nullable=False, server_default=EMPTY),
     Column("job", String, nullable=False),
-    Column("settings", JSON, nullable=False),
-    Column("report", JSON, nullable=False),
+    Column("settings", DOCUMENT, nullable=False),
+    Column("report", DOCUMENT, nullable=False),
     Column("dim", Integer, nullable=False),
-    Column("sites", JSON, nullable=False),
+    Column("sites", DOCUMENT, nullable=False),
     Column("digest", String, nullable=False),
     Column("create_time", BigInteger, nullable=False),
     UniqueConstraint("tenant", "name"),
@@ -130,7 +117,7 @@ samplers = Table(
 
 datasets = Table(
     "datasets", metadata,
-    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("id", NUMBER, primary_key=True, autoincrement=True),
     Column("tenant", String, nullable=False),
     Column("name", String, nullable=False),
     Column("uid", String, nullable=False),
@@ -142,7 +129,7 @@ datasets = Table(
     Column("columns", Integer, nullable=False),
     Column("dtype", String, nullable=False),
     Column("on_levels", Boolean, nullable=False),
-    Column("facts", JSON, nullable=False),
+    Column("facts", DOCUMENT, nullable=False),
     Column("create_time", BigInteger, nullable=False),
     UniqueConstraint("tenant", "name"),
     sqlite_autoincrement=True,

@@ -25,6 +25,8 @@ def main() -> None:
     # Listening comes first: a server that dies during the imports must not leave this process behind.
     channel = Channel(socket.socket(fileno=arguments.fd))
     channel.start()
+    if arguments.heartbeat > 0:
+        channel.beat(arguments.heartbeat)
 
     from .loop import serve
 
@@ -37,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--artefacts", type=Path, required=True, help="folder of stored content")
     parser.add_argument("--threads", type=int, default=1, help="intra-op threads")
     parser.add_argument("--parent", type=int, required=True, help="process id of the server")
+    parser.add_argument("--heartbeat", type=float, default=0.0, help="seconds between signs of life; 0: none")
     return parser
 
 

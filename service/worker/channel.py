@@ -4,6 +4,7 @@ import os
 import queue
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 from gephyra.protos import worker_pb2
@@ -23,10 +24,21 @@ class Channel:
         self._connection = connection
         self._commands: queue.SimpleQueue[worker_pb2.WorkerCommand] = queue.SimpleQueue()
         self._stopped: set[int] = set()
+        self._sending = threading.Lock()
 
     def start(self) -> None:
         """Listen on a daemon thread."""
         threading.Thread(target=self._listen, name="gephyra-commands", daemon=True).start()
+
+    def beat(self, seconds: float) -> None:
+        """Give a sign of life every `seconds`, on a daemon thread."""
+
+        def run() -> None:
+            while True:
+                self.send(worker_pb2.WorkerEvent(heartbeat=worker_pb2.WorkerEvent.Heartbeat()))
+                time.sleep(seconds)
+
+        threading.Thread(target=run, name="gephyra-heartbeat", daemon=True).start()
 
     def commands(self) -> Iterator[worker_pb2.WorkerCommand]:
         """Every command but stops, in order, for ever."""
@@ -40,7 +52,8 @@ class Channel:
     def send(self, event: worker_pb2.WorkerEvent) -> None:
         """Send an event; waits while the server does not read."""
         try:
-            self._connection.sendall(write_frame(event.SerializeToString()))
+            with self._sending:
+                self._connection.sendall(write_frame(event.SerializeToString()))
         except ConnectionError:
             os._exit(_EXIT_SERVER_GONE)
 

@@ -14,6 +14,7 @@ from gephyra.samplers.denoising.sampler import BLOCK_SIZE, DenoisingSampler, sum
 from gephyra.samplers.denoising.session import train_denoiser
 from gephyra.samplers.run import StopTraining, TrainingFailed
 
+from ..crash import Place, crash_point
 from ..denoising import from_denoising, from_solver, to_denoising_report, to_likelihood
 from ..errors import Failure, Reason
 from ..tensors import from_tensor, to_tensor
@@ -51,6 +52,7 @@ def fit(command: _Command.Fit, call: Call) -> None:
     except TrainingFailed as error:
         raise TaskError(Failure(code_pb2.FAILED_PRECONDITION, error.reason, str(error))) from error
     sampler.save(Path(command.sampler_path))
+    crash_point(Place.SAMPLER_WRITTEN)
     report = to_denoising_report(sampler.report)
     call.send(_Event(trained=_Event.Trained(sampler_path=command.sampler_path, denoising_report=report)))
 

@@ -6,6 +6,7 @@ from gephyra.targets.families import ParameterError, UnknownFamily
 from gephyra.targets.untrusted import ProgramError
 
 from ..errors import Failure, Reason, failure_status
+from ..full import MESSAGE, is_full
 
 __all__ = ["TaskError", "to_failed"]
 
@@ -38,6 +39,8 @@ def _failure(error: Exception) -> Failure:
         case MemoryError():
             message = "the worker ran out of memory; use a smaller batch, fewer steps or a smaller model"
             return Failure(code_pb2.RESOURCE_EXHAUSTED, Reason.WORKER_KILLED_MEMORY, message)
+        case OSError() if is_full(error):
+            return Failure(code_pb2.RESOURCE_EXHAUSTED, Reason.STORAGE_FULL, MESSAGE)
         case _:
             return Failure(
                 code_pb2.INTERNAL, Reason.INTERNAL, f"the worker failed with {type(error).__name__}: {error}"

@@ -15,6 +15,7 @@ from gephyra.targets.base import Target
 from gephyra.targets.check import check_target
 
 from ..convert import to_metrics, to_site
+from ..crash import Place, crash_point
 from ..errors import Failure, Reason
 from ..reports import to_report
 from ..settings import from_config, from_how, to_config
@@ -108,6 +109,7 @@ def train(command: _Command.Train, call: Call) -> None:
         field = f"config.{str(error).split(maxsplit=1)[0]}" if inconsistent else ""
         raise TaskError(Failure(code_pb2.FAILED_PRECONDITION, error.reason, str(error), field)) from error
     sampler.save(Path(command.sampler_path))
+    crash_point(Place.SAMPLER_WRITTEN)
     trained = _Event.Trained(
         sampler_path=command.sampler_path, report=to_report(sampler.report), config=to_config(settings)
     )
@@ -205,9 +207,10 @@ def metrics_sender(call: Call) -> Callable[[AnyMetrics], None]:
 
 
 def checkpoint_sender(call: Call) -> Callable[[int, float], None]:
-    """What tells of checkpoints."""
+    """What tells the server of a checkpoint that is on disk."""
 
     def send(step: int, seconds: float) -> None:
+        crash_point(Place.CHECKPOINT_WRITTEN)
         call.send(_Event(checkpoint=training_service_pb2.CheckpointSaved(step=step, seconds=seconds)))
 
     return send

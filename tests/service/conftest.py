@@ -1,11 +1,17 @@
-"""A server that the tests share, and servers of their own."""
+"""A server that the tests share, servers of their own, and stores on each kind of database."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from gephyra.protos import sampler_service_pb2, target_service_pb2
+from gephyra.service.store.database import Store
+from gephyra.service.store.places import Place
+from gephyra.service.store.postgresql import PostgreSql
+from gephyra.service.store.sqlite import Sqlite
+from tests.support.postgres import PostgresServer
 from tests.support.server import ServerProcess, Stubs, gaussian, register, train
 
 
@@ -46,3 +52,31 @@ def normal(stubs: Stubs) -> target_service_pb2.Target:
 def sampler(stubs: Stubs, normal: target_service_pb2.Target) -> sampler_service_pb2.Sampler:
     """A trained sampler on the shared server."""
     return train(stubs, normal.name)
+
+
+@contextmanager
+def _sqlite(request: pytest.FixtureRequest) -> Iterator[Place]:
+    yield Sqlite(request.getfixturevalue("tmp_path") / "db")
+
+
+@contextmanager
+def _postgresql(request: pytest.FixtureRequest) -> Iterator[Place]:
+    server: PostgresServer = request.getfixturevalue("postgres")
+    url = server.make()
+    yield PostgreSql(url)
+    server.drop(url)
+
+
+@pytest.fixture(params=[_sqlite, _postgresql], ids=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    """An empty database, of each kind that there is."""
+    with request.param(request) as place:
+        yield place
+
+
+@pytest.fixture
+def store(place: Place) -> Iterator[Store]:
+    """A store on it."""
+    store = Store(place)
+    yield store
+    store.close()

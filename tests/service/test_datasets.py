@@ -2,8 +2,6 @@
 
 import hashlib
 import io
-import itertools
-import sqlite3
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +20,7 @@ from gephyra.service.artefacts import Artefacts
 from gephyra.service.config import TENANT, Limits
 from gephyra.service.facts import column_facts
 from gephyra.service.ingest import ingest
-from gephyra.service.store import blobs, datasets, schema
+from gephyra.service.store import datasets
 from gephyra.service.store.database import Store
 from gephyra.service.store.records import ColumnFacts, DatasetRecord
 from gephyra.service.tensors import DTYPES, to_tensor
@@ -142,29 +140,6 @@ def test_records_survive_the_store_and_the_wire(record: DatasetRecord) -> None:
     assert [ColumnFacts(**{name: getattr(column, name) for name in fields}) for column in message.column_facts] == list(
         record.facts
     )
-
-
-def test_a_store_of_version_2_gets_a_table_for_data_sets(tmp_path: Path) -> None:
-    store = Store(tmp_path / "db")
-    store.write_now(blobs.add, TENANT, "00", 3, 1)
-    store.close()
-    with sqlite3.connect(tmp_path / "db") as other:
-        other.execute("DROP TABLE datasets")
-        for table, column in itertools.product(("jobs", "samplers"), ("dataset", "dataset_digest")):
-            other.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
-        other.execute("UPDATE versions SET version = 2")
-    other.close()
-    for names in ([], ["some-data"]):
-        store = Store(tmp_path / "db")
-        assert [each.name for each in store.read_now(datasets.page, TENANT, 9, "")[0]] == names
-        assert store.read_now(blobs.size, TENANT, "00") == 3
-        if not names:
-            record = DatasetRecord("some-data", "uid", "", "o", "c", "d", 2, 1, "float64", False, 1)
-            store.write_now(datasets.add, TENANT, record)
-        store.close()
-    with sqlite3.connect(tmp_path / "db") as other:
-        assert other.execute("SELECT version FROM versions").fetchone() == (schema.SCHEMA_VERSION,)
-    other.close()
 
 
 def listed(stubs: Stubs, **page: Any) -> pb.ListDatasetsResponse:

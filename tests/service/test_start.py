@@ -1,8 +1,6 @@
 """A run with typed options, one that goes on from its sampler, and what cannot be gone on from."""
 
 import uuid
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -112,14 +110,12 @@ REQUEST = pb.CreateTrainingJobRequest(
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    """A store with a target."""
-    store = Store(tmp_path / "db")
+def store(store: Store) -> Store:
+    """With a target."""
     target = TargetRecord("t-one", "uid-t", TargetState.CHECKING, "d1", 3, "somewhere", 1)
     store.write_now(targets.add, TENANT, target)
     store.write_now(targets.set_ready, TENANT, "uid-t", 3, None, ())
-    yield store
-    store.close()
+    return store
 
 
 def test_a_start_may_be_deleted_once_the_job_is_made(store: Store) -> None:

@@ -1,16 +1,17 @@
-"""The store keeps its promises: one transaction a change, fencing, idempotency, pages, refusal of other schemas."""
+"""The store keeps its promises on each database: one transaction a change, fencing, idempotency, pages."""
 
 import asyncio
-import sqlite3
-from collections.abc import Iterator
+import base64
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from google.rpc import code_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from gephyra.samplers.settings import (
     Budget,
@@ -30,7 +31,7 @@ from gephyra.service.errors import FailedPrecondition, Failure, InvalidArgument,
 from gephyra.service.registration import remove_target
 from gephyra.service.store import blobs, idempotency, samplers, schema, targets
 from gephyra.service.store import jobs as job_store
-from gephyra.service.store.database import SchemaMismatch, Store
+from gephyra.service.store.database import Store
 from gephyra.service.store.records import JobRecord, JobState, SamplerRecord, TargetRecord, TargetState
 from gephyra.targets.program import Site
 from tests.support.wire import METRICS, REPORT
@@ -40,18 +41,6 @@ SETTINGS = TrainingSettings(
     Method.CMCD_UD, Loss.TB, Precondition.NONE, Integrator.OBABO, Budget(target_evaluations=7), Goal(0.5), 2**64 - 1,
     learn=Learn(prior=False, time_rate=3.0), ema=0.5, device=Device.CPU, precision=Precision.FLOAT64,
 )  # fmt: skip
-
-# As version 0.1.0 wrote it.
-OLD_SETTINGS = """{"method": "cmcd", "loss": "lv", "precondition": "none",
-"budget": {"iterations": 7, "seconds": null}, "seed": 0, "batch_size": 256, "steps": 64, "width": 64,
-"learning_rate": 0.005, "learn": {"diffusion": true, "prior": false, "annealing": true}}"""
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path / "db")
-    yield store
-    store.close()
 
 
 def target(name: str = "t-one", digest: str = "d1") -> TargetRecord:
@@ -234,57 +223,63 @@ def test_pages_hold_every_row_once_while_others_come(store: Store) -> None:
     assert [record.name for record in seen] == [f"t-{n}" for n in reversed(range(7))]
 
 
-@settings(max_examples=20)
-@given(token=st.one_of(st.text(max_size=40), st.binary(max_size=30).map(lambda b: b.decode("latin1"))))
-def test_no_text_is_mistaken_for_a_token(token: str) -> None:
-    store = Store(Path(":memory:"))
-    try:
+def test_no_text_is_mistaken_for_a_token(store: Store) -> None:
+    @settings(max_examples=20)
+    @given(token=st.one_of(st.text(max_size=40), st.binary(max_size=30).map(lambda b: b.decode("latin1"))))
+    def refused(token: str) -> None:
         if token:
-            with pytest.raises(InvalidArgument) as refused:
+            with pytest.raises(InvalidArgument) as caught:
                 store.read_now(job_store.page, TENANT, 3, token)
-            assert refused.value.reason == Reason.PAGE_TOKEN_INVALID
-    finally:
-        store.close()
+            assert caught.value.reason == Reason.PAGE_TOKEN_INVALID
+
+    refused()
 
 
-def test_the_database_is_durable_and_checked(store: Store, tmp_path: Path) -> None:
-    def pragmas(connection: Connection) -> list[object]:
-        names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
-        return [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in names]
+def test_a_token_may_point_beyond_every_row(store: Store) -> None:
+    for n in range(2):
+        store.write_now(targets.add, TENANT, target(f"t-{n}"))
+    _, token = store.read_now(targets.page, TENANT, 1, "")
+    beyond = base64.urlsafe_b64encode(base64.urlsafe_b64decode(token)[:8] + b"\xff" * 8).decode()
+    assert store.read_now(targets.page, TENANT, 9, beyond) == store.read_now(targets.page, TENANT, 9, "")
 
-    assert store.write_now(pragmas) == ["wal", 2, 1, 5000]
-    with pytest.raises(Exception, match="FOREIGN KEY"):
+
+def test_an_event_needs_its_job(store: Store) -> None:
+    with pytest.raises(IntegrityError, match=r"(?i)foreign key"):
         store.write_now(
             lambda connection: connection.execute(insert(schema.events).values(job=99, sequence=1, content=b""))
         )
-    with sqlite3.connect(tmp_path / "db") as other:
-        other.execute(f"UPDATE versions SET version = {schema.SCHEMA_VERSION + 1}")
-    other.close()
-    with pytest.raises(SchemaMismatch, match=f"schema version {schema.SCHEMA_VERSION + 1}"):
-        Store(tmp_path / "db")
 
 
-def test_an_older_folder_is_brought_up_to_date_once(tmp_path: Path) -> None:
-    """Version 1 knew neither `start` nor the newer settings; its jobs go on with their defaults."""
-    Store(tmp_path / "db").close()
-    with sqlite3.connect(tmp_path / "db") as other:
-        for column in ("start", "start_digest", "dataset", "dataset_digest"):
-            other.execute(f"ALTER TABLE jobs DROP COLUMN {column}")
-        for column in ("dataset", "dataset_digest"):
-            other.execute(f"ALTER TABLE samplers DROP COLUMN {column}")
-        other.execute("UPDATE versions SET version = 1")
-        values = (TENANT, OLD_SETTINGS, "queued", "", 0, 0, 0, 5)
-        other.execute(
-            "INSERT INTO jobs (tenant, name, uid, target, target_digest, settings, state, sampler, attempt, crashes,"
-            " last_sequence, create_time) VALUES (?, 'old', 'uid', 't', 'd', ?, ?, ?, ?, ?, ?, ?)",
-            values,
-        )
-    other.close()
-    for _ in range(2):
-        store = Store(tmp_path / "db")
-        (found,) = store.read_now(job_store.unfinished, TENANT)
-        assert (found.name, found.start, found.start_digest, found.dataset) == ("old", "", "", "")
-        assert found.settings == TrainingSettings(
-            Method.CMCD, Loss.LV, Precondition.NONE, budget=Budget(iterations=7), learn=Learn(prior=False), steps=64
-        )
-        store.close()
+def test_a_blob_is_stored_once(store: Store) -> None:
+    for size in (3, 4):
+        store.write_now(blobs.add, TENANT, "00", size, 1)
+    assert store.read_now(blobs.size, TENANT, "00") == 3
+    store.write_now(blobs.remove, TENANT, "00")
+    assert store.read_now(blobs.size, TENANT, "00") is None
+
+
+def test_a_reader_sees_one_moment(store: Store) -> None:
+    """Between its two looks another transaction ends, and the second shows nothing of it."""
+
+    def look_twice(connection: Connection) -> list[object]:
+        before = targets.find(connection, TENANT, "t-one")
+        store.write_now(targets.add, TENANT, target())
+        return [before, targets.find(connection, TENANT, "t-one")]
+
+    assert store.read_now(look_twice) == [None, None]
+    assert store.read_now(targets.find, TENANT, "t-one") == target()
+
+
+def test_a_write_begins_where_the_last_one_ended(store: Store) -> None:
+    """Each of many threads reads a number and writes the next one: none is lost."""
+    store.write_now(job_store.add, TENANT, job(), b"0")
+
+    def count(connection: Connection) -> None:
+        (seen,) = connection.execute(select(schema.jobs.c.crashes)).one()
+        time.sleep(0.002)
+        connection.execute(update(schema.jobs).values(crashes=seen + 1))
+
+    with ThreadPoolExecutor(8) as threads:
+        for done in [threads.submit(store.write_now, count) for _ in range(40)]:
+            done.result()
+    assert store.read_now(jobs.find, "job-one").crashes == 40

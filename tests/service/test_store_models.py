@@ -1,15 +1,12 @@
-"""Models of data in the store: they come back as they went in, need their data set, and an older folder gets them."""
+"""Models of data in the store: they come back as they went in, and need their data set."""
 
-import sqlite3
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from gephyra.samplers.denoising.report import DenoisingMetrics, DenoisingReport, LevelBin, Likelihood
 from gephyra.samplers.denoising.settings import DenoisingSettings, PredictionName, WeightingName
-from gephyra.samplers.settings import Budget, TrainingSettings
+from gephyra.samplers.settings import Budget
 from gephyra.service import jobs
 from gephyra.service.config import TENANT
 from gephyra.service.errors import FailedPrecondition, Reason
@@ -36,11 +33,10 @@ SAMPLER = SamplerRecord(
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path / "db")
+def store(store: Store) -> Store:
+    """With a data set."""
     store.write_now(datasets.add, TENANT, DATASET)
-    yield store
-    store.close()
+    return store
 
 
 def test_models_come_back_as_they_went_in(store: Store) -> None:
@@ -77,21 +73,3 @@ def test_who_needs_a_data_set_is_named(store: Store) -> None:
     assert "samplers/sampler-one" in refused()
     store.write_now(samplers.remove, TENANT, SAMPLER.name)
     assert store.read_now(datasets.users, TENANT, "people") == []
-
-
-def test_version_3_is_brought_up_to_date(tmp_path: Path) -> None:
-    """It had data sets, and jobs and samplers of targets only."""
-    store = Store(tmp_path / "db")
-    job = JobRecord("old", "uid", "t", "d", TrainingSettings(), JobState.QUEUED, 5)
-    store.write_now(job_store.add, TENANT, job, b"event")
-    store.close()
-    with sqlite3.connect(tmp_path / "db") as other:
-        for table in ("jobs", "samplers"):
-            for column in ("dataset", "dataset_digest"):
-                other.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
-        other.execute("UPDATE versions SET version = 3")
-    other.close()
-    for _ in range(2):
-        store = Store(tmp_path / "db")
-        assert store.read_now(job_store.unfinished, TENANT) == [replace(job, last_sequence=1)]
-        store.close()

@@ -22,6 +22,8 @@ class Refusal:
     metadata: dict[str, str]
     """Without the request id."""
     request_id: str
+    retry_seconds: int = 0
+    """When to come back; 0 where that is not told."""
 
 
 def refused(call: Callable[[], Any]) -> Refusal:
@@ -32,16 +34,16 @@ def refused(call: Callable[[], Any]) -> Refusal:
     error: Any = caught.value
     status = rpc_status.from_call(error)
     assert status is not None
-    info, bad, resource = (
-        error_details_pb2.ErrorInfo(),
-        error_details_pb2.BadRequest(),
-        error_details_pb2.ResourceInfo(),
-    )
+    info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    resource, retry = error_details_pb2.ResourceInfo(), error_details_pb2.RetryInfo()
     for detail in status.details:
-        assert detail.Unpack(info) or detail.Unpack(bad) or detail.Unpack(resource)
+        assert any(detail.Unpack(known) for known in (info, bad, resource, retry))
     assert info.domain == "gephyra"
     fields = tuple(violation.field for violation in bad.field_violations)
     metadata = dict(info.metadata)
     request_id = metadata.pop("request_id")
     assert request_id
-    return Refusal(error.code(), info.reason, status.message, fields, resource.resource_name, metadata, request_id)
+    return Refusal(
+        error.code(), info.reason, status.message, fields, resource.resource_name, metadata, request_id,
+        retry.retry_delay.seconds,
+    )  # fmt: skip

@@ -1,0 +1,66 @@
+"""The data folder and its database: which one it is, and that the two belong together.
+
+Content lies in the folder, rows in the database. A server removes content that no row needs, so it must never run over
+the folder of one database with the rows of another. A database outside of the folder leaves its identity there.
+"""
+
+from pathlib import Path
+
+from sqlalchemy import Connection, select
+
+from .config import DATABASE_URL
+from .store import schema
+from .store.database import Store
+from .store.files import appearing
+from .store.places import DatabaseRefused, Place
+from .store.postgresql import PostgreSql
+from .store.sqlite import Sqlite
+
+__all__ = ["find_database", "open_store"]
+
+_FILE = "gephyra.sqlite3"
+_MARK = "database"
+
+
+def find_database(data: Path, url: str) -> Place:
+    """The database at a URL, or without one that in the folder. Raises DatabaseRefused if the folder has another."""
+    file, mark = data / _FILE, data / _MARK
+    if url:
+        place = PostgreSql(url)
+        if file.exists():
+            raise DatabaseRefused(
+                f"the data folder {data} has a database of its own, {_FILE}; use it without a database URL, or another "
+                f"folder with {place.name}"
+            )
+        return place
+    if mark.exists():
+        raise DatabaseRefused(
+            f"the data folder {data} belongs to a database elsewhere; give its URL by --database-url or {DATABASE_URL}"
+        )
+    return Sqlite(file)
+
+
+def open_store(data: Path, url: str) -> Store:
+    """The store of a folder whose lock the caller holds. Raises SchemaMismatch, DatabaseInUse, DatabaseRefused."""
+    place = find_database(data, url)
+    store = Store(place)
+    if url:
+        try:
+            _bind(data / _MARK, store.read_now(_identity), place)
+        except BaseException:
+            store.close()
+            raise
+    return store
+
+
+def _identity(connection: Connection) -> str:
+    uid: str = connection.execute(select(schema.identity.c.uid)).scalar_one()
+    return uid
+
+
+def _bind(mark: Path, identity: str, place: Place) -> None:
+    if not mark.exists():
+        with appearing(mark) as passing:
+            passing.write_text(f"{identity}\n")
+    if mark.read_text().strip() != identity:
+        raise DatabaseRefused(f"the data folder {mark.parent} belongs to another database than {place.name}")
