@@ -1,6 +1,6 @@
 """What 10 000 draws of a target save: evaluations of it until ESS 0.5, with and without a warm start from them.
 
-    python -m benchmarks.warm_start [--targets four-modes,gmm40-2] [--seeds 0,1,2] [--method dds] [--steps 128]
+    python -m benchmarks.warm_start [--targets four-modes,gmm40-2] [--seeds 0,1,2] [--method ddpm] [--steps 128]
         [--seconds 300] [--json]
 
 For each target and seed two runs with equal settings, no preconditioner, and a standard normal prior that covers all
@@ -139,8 +139,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--targets", default=",".join(TARGETS), help=f"of {', '.join(TARGETS)}")
     parser.add_argument("--seeds", default="0,1,2", help="comma-separated seeds (default 0,1,2)")
-    parser.add_argument("--method", type=Method, default=Method.DDS, choices=list(Method), help="bridge (default dds)")
+    parser.add_argument(
+        "--method", type=Method, default=Method.DDPM, choices=list(Method), help="bridge (default ddpm)"
+    )
     parser.add_argument("--steps", type=int, default=128, help="transitions a path (default 128)")
+    parser.add_argument("--width", type=int, default=128, help="hidden width (default 128)")
     parser.add_argument("--seconds", type=float, default=300.0, help="of rKL-LD alone, at most (default 300)")
     parser.add_argument("--json", action="store_true", help="print one JSON list to standard output")
     options = parser.parse_args()
@@ -148,7 +151,7 @@ def main() -> None:
     pairs = []
     for name, seed in product(options.targets.split(","), map(int, options.seeds.split(","))):
         settings = TrainingSettings(
-            method=options.method, precondition=Precondition.NONE, steps=options.steps, seed=seed,
+            method=options.method, precondition=Precondition.NONE, steps=options.steps, width=options.width, seed=seed,
             budget=Budget(seconds=options.seconds), goal=Goal(ess_fraction=ESS),
         )  # fmt: skip
         pairs.append(compare(name, settings))

@@ -48,6 +48,8 @@ class _MethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Method.ValueTy
     METHOD_DIS_UD: _Method.ValueType  # 10
     METHOD_MCD_UD: _Method.ValueType  # 11
     METHOD_ULA_UD: _Method.ValueType  # 12
+    METHOD_DDPM: _Method.ValueType  # 13
+    """Denoising diffusion model: a denoiser reverses a fixed noising process; made for samples."""
 
 class Method(_Method, metaclass=_MethodEnumTypeWrapper):
     """The bridge that is trained; `_UD` is underdamped."""
@@ -72,6 +74,8 @@ METHOD_CMCD_UD: Method.ValueType  # 9
 METHOD_DIS_UD: Method.ValueType  # 10
 METHOD_MCD_UD: Method.ValueType  # 11
 METHOD_ULA_UD: Method.ValueType  # 12
+METHOD_DDPM: Method.ValueType  # 13
+"""Denoising diffusion model: a denoiser reverses a fixed noising process; made for samples."""
 Global___Method: _TypeAlias = Method  # noqa: Y015
 
 class _Integrator:

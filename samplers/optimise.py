@@ -21,6 +21,8 @@ __all__ = ["Optimiser", "load_bridge"]
 _PLAIN_DIM = 64
 # A learned log Z moves by nats while networks move by hundredths.
 _LOG_Z_RATE = 20.0
+# A denoiser is deep: 2e-3, what models of data have in two dimensions, at the default rate of 5e-3.
+_DENOISER_RATE = 0.4
 
 
 class Optimiser:
@@ -75,6 +77,7 @@ class Optimiser:
 def _multiple(name: str, learn: Learn) -> float:
     """Of the learning rate for a parameter, by the part of the bridge that it belongs to."""
     rates = {
+        "bridge.model.": _DENOISER_RATE,
         "bridge.prior.": learn.prior_rate,
         "bridge.annealing.": learn.annealing_rate,
         "bridge.diffusion.raw_time": learn.time_rate,

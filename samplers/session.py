@@ -22,7 +22,7 @@ from .goal import CoolDown
 from .horizon import settle_horizon
 from .objectives import OBJECTIVES
 from .objectives.inputs import ObjectiveInputs
-from .objectives.warm import WarmStart
+from .objectives.start import warm_start
 from .optimise import Optimiser, load_bridge
 from .place import device_of
 from .precondition import PRECONDITION_BATCH
@@ -229,7 +229,7 @@ class _Run:
         except ValueError as error:
             raise TrainingFailed("NO_SAMPLES", str(error)) from error
         if given is not None and not settings.loss.from_draws:
-            objective = WarmStart(bridge, settings, given, objective)
+            objective = warm_start(bridge, settings, given, objective)
         return Optimiser(bridge, objective.to(device_of(settings.device)), settings)
 
     def _given(self, prepared: Prepared) -> GivenDraws | None:

@@ -18,6 +18,7 @@ class Method(StrEnum):
     CMCD = "cmcd"
     DIS = "dis"
     DDS = "dds"
+    DDPM = "ddpm"
     PIS = "pis"
     MCD = "mcd"
     ULA = "ula"

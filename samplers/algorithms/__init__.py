@@ -11,6 +11,7 @@ from .cmcd import controlled_monte_carlo_diffusion
 from .cmcd_ud import underdamped_controlled_monte_carlo_diffusion
 from .dbs import diffusion_bridge_sampler
 from .dbs_ud import underdamped_diffusion_bridge_sampler
+from .ddpm import denoising_diffusion_model
 from .dds import denoising_diffusion_sampler
 from .dis import time_reversed_diffusion_sampler
 from .dis_ud import underdamped_time_reversed_diffusion_sampler
@@ -28,6 +29,7 @@ BUILDERS: Mapping[Method, Callable[[Ingredients], Bridge]] = {
     Method.CMCD: controlled_monte_carlo_diffusion,
     Method.DIS: time_reversed_diffusion_sampler,
     Method.DDS: denoising_diffusion_sampler,
+    Method.DDPM: denoising_diffusion_model,
     Method.PIS: path_integral_sampler,
     Method.MCD: monte_carlo_diffusion,
     Method.ULA: unadjusted_langevin_annealing,

@@ -41,6 +41,17 @@ class Ingredients(NamedTuple):
             return DiagonalPrior(self.dim, learned=learned)
         return MixturePrior(self.components, learned=learned)
 
+    def diagonal_prior(self) -> DiagonalPrior:
+        """The same, or a Gaussian with the mean and the spread of the mixture."""
+        prior = self.prior()
+        if isinstance(prior, DiagonalPrior):
+            return prior
+        found = DiagonalPrior(self.dim, learned=self.settings.learn.prior)
+        with torch.no_grad():
+            found.mean.copy_(prior.centre())
+            found.log_scale.copy_(prior.spread().log())
+        return found
+
     def annealing(self) -> Annealing:
         """Linear annealing."""
         return Annealing(self.settings.steps, learned=self.settings.learn.annealing)

@@ -12,8 +12,8 @@ from gephyra.samplers.settings import Budget, Goal, Method, Precondition, Traini
 def test_a_warm_start_takes_half_the_evaluations_at_most_and_keeps_every_mode(name: str) -> None:
     """rKL-LD alone has 300 s; where it never reaches ESS 0.5, what it spent counts as a lower bound."""
     settings = TrainingSettings(
-        method=Method.DDS, precondition=Precondition.NONE, steps=128, budget=Budget(seconds=300.0),
-        goal=Goal(ess_fraction=ESS),
+        method=Method.DDPM, precondition=Precondition.NONE, steps=128, width=128,
+        budget=Budget(seconds=300.0), goal=Goal(ess_fraction=ESS),
     )  # fmt: skip
     pair = compare(name, settings)
     assert pair.warm.reached, pair

@@ -110,7 +110,7 @@ def random_bridge(
     bridge = BUILDERS[method](Ingredients(dim, settings, generator, components))
     with torch.no_grad():
         for name, parameter in bridge.named_parameters():
-            if "control" in name:
+            if "control" in name or name.startswith("model."):
                 parameter.add_(networks * torch.randn(parameter.shape, generator=generator))
             elif name == "prior.log_scale":
                 parameter.fill_(math.log(scale))

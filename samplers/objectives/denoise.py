@@ -1,0 +1,119 @@
+"""The warm start of a bridge that is a denoiser: denoising on draws of the target before a loss takes over.
+
+Its EUBO on noised draws is the denoising loss with the ELBO's weights (denoising.md, 5.2), whose gradient needs single
+levels of single rows, not paths, and nothing of the target. The stopping point is chosen on rows that nothing learns
+from, as for a model of data; then the best parameters are put back.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.utils import parameters_to_vector
+
+from gephyra.targets.base import Target
+
+from ..bridge import Bridge
+from ..denoising.bridge import DenoisingBridge
+from ..denoising.denoiser import DenoisingModel
+from ..denoising.keeper import Keeper
+from ..given import GivenDraws
+from ..noise import NoiseSource
+from ..objective import Gradient, Objective
+from ..settings import TrainingSettings
+from ..simulate import simulate
+from ..stepper import cosine, join_parts, part_of
+from ..weigh import log_weights
+
+__all__ = ["DenoisingStart"]
+
+# Pairs of a row and a level behind a judgement, and steps between two of them and between two looks at paths.
+_PAIRS, _BETWEEN = 16384, 200
+# Forward paths of a look: what is told of training must be about the bridge's own draws.
+_WATCHED = 16
+# Share of its peak that the learning rate has once the loss has taken over: it is to refine, not to start again.
+_AFTER = 0.1
+# Of the budget, at most.
+_SHARE = 1 / 3
+
+
+class DenoisingStart(Objective):
+    """The denoising loss on given draws, then the loss `after`.
+
+    Args:
+        bridge: Untrained, on its device.
+        settings: Of the run.
+        rows: The draws, in the bridge's coordinates.
+        after: The loss that goes on from there.
+    """
+
+    def __init__(self, bridge: DenoisingBridge, settings: TrainingSettings, rows: GivenDraws, after: Objective) -> None:
+        super().__init__()
+        like = next(bridge.parameters())
+        self.after, self._seed, self._over = after, settings.seed, False
+        # In a tuple, so that its parameters do not count as this module's, too.
+        self._models, (self._loss, self._judge), self._keeper = (bridge.model,), bridge.losses(), Keeper()
+        self._training, self._judging = (bridge.standardised(part.to(like)) for part in (rows.training, rows.judging))
+        self._watched = torch.full((_WATCHED,), -math.inf, dtype=torch.float64)
+
+    @property
+    def _model(self) -> DenoisingModel:
+        return self._models[0]
+
+    def rate(self, fraction: float) -> float:
+        if fraction > _SHARE and not self._over:
+            self._take_over()
+        return cosine(fraction) * (_AFTER if self._over else self._keeper.rate)
+
+    def gradient(self, bridge: Bridge, target: Target, noise: NoiseSource, batch: int) -> Gradient:
+        if not self._over and noise.step % _BETWEEN == 0:
+            self._look(bridge, target, noise)
+        if self._over:
+            return self.after.gradient(bridge, target, noise, batch)
+        self._loss.gradient(self._model, self._training, noise, batch)
+        return Gradient.of(self._watched, warming=True)
+
+    def tensors(self) -> dict[str, Tensor]:
+        record = self._keeper.record()
+        least = math.nan if record["least"] is None else record["least"]
+        numbers = [least, *(record[key] for key in ("step", "since", "falls", "rate"))]
+        own = {"over": torch.tensor(self._over), "watched": self._watched}
+        own["keeper"] = torch.tensor(numbers, dtype=torch.float64)
+        parts = {"own": own | self._keeper.tensors(), "levels": self._loss.tensors(), "after": self.after.tensors()}
+        return join_parts(parts)
+
+    def restore(self, tensors: dict[str, Tensor], target: Target) -> None:
+        own = part_of(tensors, "own")
+        least, step, since, falls, rate = own["keeper"].tolist()
+        record = {"step": int(step), "since": int(since), "falls": int(falls), "rate": rate}
+        self._keeper.restore(own, record | {"least": None if math.isnan(least) else least})
+        self._over, self._watched = bool(own["over"]), own["watched"]
+        self._loss.restore(part_of(tensors, "levels"))
+        self.after.restore(part_of(tensors, "after"), target)
+
+    @torch.no_grad()
+    def _look(self, bridge: Bridge, target: Target, noise: NoiseSource) -> None:
+        """Judge the parameters, and draw a few paths with them."""
+        # Noise of one step and another seed: two judgements differ by the parameters alone, and nothing learns from it.
+        unseen = noise._replace(seed=self._seed ^ (1 << 63), step=0)
+        loss = self._judge.evaluate(self._model, self._judging, unseen, _PAIRS).loss
+        self._keeper.note(loss, noise.step, parameters_to_vector(self._model.parameters()))
+        if self._keeper.back:
+            self._put_back()
+        if self._keeper.done:
+            self._take_over()
+        paths = simulate(bridge, target, noise.normal((bridge.noise_rows, _WATCHED, bridge.dim), "denoise/watched"))
+        self._watched = log_weights(bridge, paths)
+
+    def _take_over(self) -> None:
+        self._put_back()
+        self._over = True
+
+    @torch.no_grad()
+    def _put_back(self) -> None:
+        if self._keeper.best is None:
+            return
+        parameters = list(self._model.parameters())
+        parts = self._keeper.best.split([parameter.numel() for parameter in parameters])
+        for parameter, part in zip(parameters, parts, strict=True):
+            parameter.copy_(part.view_as(parameter))
