@@ -63,7 +63,7 @@ def test_the_reweighted_gradient_is_the_plain_one_where_nothing_has_moved() -> N
         noise = NoiseSource(0, 0, dtype=torch.float64)
         path = simulate_backward(bridge, NORMAL, rows(32).double(), noise.normal((4, 32, 2)))
         drawn = path_weights(bridge, path).backward.sum(0)
-        descend(bridge, path, (forward_kl, lambda weights, p=drawn: forward_kl_reweighted(weights, p))[kind])  # type: ignore[misc]
+        descend(bridge, path, (forward_kl, lambda weights, p=drawn: forward_kl_reweighted(weights, p))[kind])
         grads.append([p.grad for p in bridge.parameters() if p.grad is not None])
     assert len(grads[0]) > 10
     assert all(torch.allclose(a, b, rtol=1e-9, atol=1e-12) for a, b in zip(*grads, strict=True))

@@ -20,6 +20,14 @@ from tests.support.postgres import PostgresServer
 TARGET = TargetRecord("t-one", "uid", TargetState.CHECKING, "d1", 3, "somewhere", 1)
 
 
+def test_a_database_that_is_not_there_at_the_start_is_not_waited_for() -> None:
+    place = PostgreSql("postgresql+psycopg://someone@127.0.0.1:1/x")
+    started = time.monotonic()
+    with pytest.raises(DatabaseRefused, match="cannot open the database"):
+        Store(place)
+    assert time.monotonic() - started < place.patience
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
 def test_a_database_that_restarts_is_waited_for(own: PostgresServer, number: signal.Signals) -> None:
     store = Store(PostgreSql(own.make()))

@@ -71,14 +71,12 @@ def test_workers_do_not_get_the_url(
     assert "GEPHYRA_DATABASE_URL" not in worker.environ()
 
 
-def test_a_database_that_is_not_there_is_refused_at_once(tmp_path: Path) -> None:
+def test_a_database_that_is_not_there_is_refused(tmp_path: Path) -> None:
     url = "postgresql+psycopg://someone:secret@127.0.0.1:1/x"
-    started = time.monotonic()
     code, said = start(tmp_path / "data", url)
     assert code == REFUSED
     assert "cannot open the database postgresql+psycopg://someone:***@127.0.0.1:1/x" in said
     assert "secret" not in said
-    assert time.monotonic() - started < 15
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])

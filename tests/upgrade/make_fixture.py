@@ -8,14 +8,31 @@ Run once for each tag, and never again for an old one: the point is what that ve
 import json
 import sys
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 import gephyra as gp
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
 
+def _model(client: gp.Client) -> dict[str, Any]:
+    """Upload a small data set, model it, make a target of the model, and note the same of them."""
+    rows = client.upload(np.random.default_rng(0).normal(size=(60, 2)), name="points", columns=["east", "north"])
+    model = client.train(rows, iterations=3, width=8, blocks=1, batch_size=16, seed=0).result(progress=False)
+    draws, target = model.draw(5, seed=1), client.register(model, name="points-model")
+    return {
+        "dataset": rows.name,
+        "sampler": model.name,
+        "target": target.name,
+        "x": draws.x.tolist(),
+        "log_prob": model.log_prob(draws.x).tolist(),
+    }
+
+
 def main(tag: str) -> None:
-    """Register a target, train a tiny sampler, and note what must be found again."""
+    """Register a target, train a tiny sampler and a tiny model of data, and note what must be found again."""
     folder = FIXTURES / tag
     folder.mkdir()
     with gp.Client.local(folder / "data") as client:
@@ -31,6 +48,7 @@ def main(tag: str) -> None:
             "elbo": sampler.evidence().elbo,
             "x": draws.x.tolist(),
             "log_weights": draws.log_weights.tolist(),
+            "model": _model(client),
         }
     for passing in ("logs", "jobs"):
         for path in sorted((folder / "data" / passing).rglob("*"), reverse=True):
