@@ -25,4 +25,4 @@ def denoising_diffusion_model(given: Ingredients) -> DenoisingBridge:
     network = ResidualMlp(dim, dim, settings.width, _BLOCKS, given.generator)
     skip = GaussianDenoiser(torch.zeros(dim), torch.ones(dim))
     model = NetworkModel(network, Velocity(), VariancePreserving(), skip)
-    return DenoisingBridge(given.diagonal_prior(), model, settings.steps, learn_variance=settings.learn.diffusion)
+    return DenoisingBridge(given.diagonal_prior(), model, settings.steps)

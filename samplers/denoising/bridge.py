@@ -3,15 +3,16 @@
 In units of a prior N(centre, spread^2), y = (x - centre) / spread, between levels lambda_n and lambda_{n+1}, the last
 of which is the data themselves (lambda = inf, alpha = 1),
 
-    F_n: y_{n+1} ~ N( (alpha_{n+1} / alpha_n) q y_n + alpha_{n+1} c x'(y_n),  sigma_n^2 c e^{r_n} ),
+    F_n: y_{n+1} ~ N( (alpha_{n+1} / alpha_n) q y_n + alpha_{n+1} c x'(y_n),  sigma_n^2 c ),
     B_n: y_n ~ N( (alpha_n / alpha_{n+1}) y_{n+1},  sigma_n^2 c ),      q = exp(lambda_n - lambda_{n+1}),  c = 1 - q,
 
-with x' the denoiser's data and r_n learned from zero, the "large" variance (`kernel`). Nothing but the last point is
-asked of the target, and the EUBO of its draws is the denoising loss: a model of draws is the bridge's best start.
+with x' the denoiser's data and the "large" variance (`kernel`). It is not learned: reverse KL would narrow it, and what
+that gains in the ELBO it costs in the tails of the weights. Nothing but the last point is asked of the target, and the
+EUBO of its draws is the denoising loss: a model of draws is the bridge's best start.
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..bridge import Bridge, Chain, Evaluate, Increments
 from ..kernel import GaussianKernel
@@ -40,7 +41,6 @@ class DenoisingBridge(Bridge):
         prior: The start, on which noise ends.
         model: Of standardised points; its parameters are the bridge's.
         steps: Transitions.
-        learn_variance: Whether r is learned.
 
     Attributes:
         model: The denoiser.
@@ -56,11 +56,10 @@ class DenoisingBridge(Bridge):
 
     start_rows = step_rows = 1
 
-    def __init__(self, prior: DiagonalPrior, model: DenoisingModel, steps: int, *, learn_variance: bool) -> None:
+    def __init__(self, prior: DiagonalPrior, model: DenoisingModel, steps: int) -> None:
         super().__init__()
         self.dim = self.state_dim = model.dim
         self.steps, self.prior, self.model = steps, prior, model
-        self.log_variance = nn.Parameter(torch.zeros(steps, model.dim), requires_grad=learn_variance)
         self.register_buffer("centre", prior.centre().detach().clone())
         self.register_buffer("spread", prior.spread().detach().clone())
         levels = quantile_grid(Truncated(_PLACED, LOWEST, _HIGHEST), max(1, steps - 1))[:steps]
@@ -89,7 +88,7 @@ class DenoisingBridge(Bridge):
         return self.prior.log_density(state)
 
     def forward_chain(self) -> Chain:
-        scale = self._forward_scale()
+        scale = self.variance.sqrt()
 
         def step(n: int, node: Node, noise: Tensor, evaluate: Evaluate) -> Node:
             y = self.standardised(node.state)
@@ -115,8 +114,8 @@ class DenoisingBridge(Bridge):
         levels = self.log_snr[steps].repeat_interleave(y.shape[1])
         data = self.model.data(before.reshape(-1, self.dim), levels).view_as(before)
         kept, given, noised = (part[steps, None] for part in (self.kept, self.given, self.noised))
-        forward = GaussianKernel(kept * before + given * data, self._forward_scale()[steps, None])
-        backward = GaussianKernel(noised * after, self.variance[steps, None].sqrt().expand(-1, -1, self.dim))
+        scale = self.variance[steps, None].sqrt().expand(-1, -1, self.dim)
+        forward, backward = GaussianKernel(kept * before + given * data, scale), GaussianKernel(noised * after, scale)
         # Densities are those of points in their own units.
         unit = self.spread.double().log().sum()
         found = forward.log_density(after) - unit
@@ -133,9 +132,6 @@ class DenoisingBridge(Bridge):
         sources = (LEVELS[name](given, None) for name in (LevelsName.ADAPTIVE, LevelsName.UNIFORM_LOG_SNR))
         learn, judge = (DenoisingLoss(weighting, each.levels, given.schedule, each.memory) for each in sources)
         return learn, judge
-
-    def _forward_scale(self) -> Tensor:
-        return (0.5 * self.log_variance).exp() * self.variance.sqrt()
 
     def _reached(self, y: Tensor, like: Node, evaluate: Evaluate | None) -> Node:
         x = torch.addcmul(self.centre, self.spread, y)

@@ -8,6 +8,7 @@ from gephyra.samplers.settings import Budget, Goal, Method, Precondition, Traini
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_warm_start_takes_half_the_evaluations_at_most_and_keeps_every_mode(name: str) -> None:
     """rKL-LD alone has 300 s; where it never reaches ESS 0.5, what it spent counts as a lower bound."""
@@ -21,5 +22,6 @@ def test_a_warm_start_takes_half_the_evaluations_at_most_and_keeps_every_mode(na
     assert pair.warm.modes == pair.modes
     report = pair.warm.report
     assert report is not None
+    assert report.ess_fraction >= ESS
     assert (report.eubo_source, report.eubo_paths) == (EuboSource.GIVEN, min(4096, ROWS // 2))
     assert pair.warm.brackets

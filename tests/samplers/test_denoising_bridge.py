@@ -36,7 +36,7 @@ def exact_bridge(steps: int) -> DenoisingBridge:
         prior.mean.fill_(1.0)
     mean, variance = (torch.tensor([0.5, -0.5]) - 1.0) / 2.0, (torch.tensor([0.8, 1.2]) / 2.0).square()
     model = Reparametrised(GaussianDenoiser(mean, variance), Velocity(), VariancePreserving())
-    return DenoisingBridge(prior, model, steps, learn_variance=False).double()
+    return DenoisingBridge(prior, model, steps).double()
 
 
 def both_bounds(steps: int) -> tuple[Tensor, Tensor]:
