@@ -149,8 +149,8 @@ class AsyncClient:
 
         Args:
             target: A target or a data set, or its name; an id alone is that of a data set if the method says so.
-            method: `dbs` (default), `cmcd`, `dis`, `dds`, `ddpm` (for `samples`), `pis`, `mcd` or `ula`; underdamped
-                `dbs-ud`, `cmcd-ud`, `dis-ud`, `mcd-ud` or `ula-ud`. Of a data set: `denoising`.
+            method: `dbs` (default), `cmcd`, `dis`, `dds`, `ddpm` (made for warm starts), `pis`, `mcd` or `ula`;
+                underdamped `dbs-ud`, `cmcd-ud`, `dis-ud`, `mcd-ud` or `ula-ud`. Of a data set: `denoising`.
             loss: `rkl-ld` (default), `rkl-r`, `rkl-stl`, `lv`, `tr-lv`, `tb`, `subtb` or `fkl`.
             precondition: `none`, `diagonal`, `gaussian`, `annealed` or `auto` (default).
             preset: Budget by a word: `quick` (15 s), `standard` (60 s, if no budget is given), `thorough` (300 s).

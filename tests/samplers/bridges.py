@@ -20,6 +20,9 @@ from gephyra.samplers.samples import drawing
 from gephyra.samplers.settings import Learn, Loss, Method, TrainingSettings
 from gephyra.targets.base import AutogradTarget, Target
 
+# Of the size of random weights: a denoiser is deeper than a control, and its every answer is a move.
+_DENOISER = 0.25
+
 
 class GivenNoise(NoiseSource):
     """The same given array, whatever is asked for: quadrature nodes in place of random numbers."""
@@ -111,7 +114,8 @@ def random_bridge(
     with torch.no_grad():
         for name, parameter in bridge.named_parameters():
             if "control" in name or name.startswith("model."):
-                parameter.add_(networks * torch.randn(parameter.shape, generator=generator))
+                size = networks if "control" in name else _DENOISER * networks
+                parameter.add_(size * torch.randn(parameter.shape, generator=generator))
             elif name == "prior.log_scale":
                 parameter.fill_(math.log(scale))
             elif name == "diffusion.log_sigma" and sigma is not None:

@@ -120,7 +120,7 @@ def test_health_and_reflection_answer(stubs: Stubs) -> None:
 
 def test_the_server_knows_its_words(stubs: Stubs) -> None:
     info = stubs.meta.GetServerInfo(meta_service_pb2.GetServerInfoRequest())
-    assert set(info.methods) == {"dbs", "cmcd", "dis", "dds", "pis", "mcd", "ula"} | {
+    assert set(info.methods) == {"dbs", "cmcd", "dis", "dds", "ddpm", "pis", "mcd", "ula"} | {
         f"{method}-ud" for method in ("dbs", "cmcd", "dis", "mcd", "ula")
     }
     assert set(info.losses) == {"rkl-ld", "rkl-r", "rkl-stl", "lv", "tr-lv", "tb", "subtb", "fkl"}
