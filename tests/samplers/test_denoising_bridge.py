@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gephyra.samplers.counted import CountedTarget
-from gephyra.samplers.denoising.bridge import DenoisingBridge
+from gephyra.samplers.denoising.bridge import DenoisingBridge, bridge_levels
 from gephyra.samplers.denoising.denoiser import Reparametrised
 from gephyra.samplers.denoising.exact import GaussianDenoiser
 from gephyra.samplers.denoising.prediction import Velocity
@@ -36,7 +36,7 @@ def exact_bridge(steps: int) -> DenoisingBridge:
         prior.mean.fill_(1.0)
     mean, variance = (torch.tensor([0.5, -0.5]) - 1.0) / 2.0, (torch.tensor([0.8, 1.2]) / 2.0).square()
     model = Reparametrised(GaussianDenoiser(mean, variance), Velocity(), VariancePreserving())
-    return DenoisingBridge(prior, model, steps).double()
+    return DenoisingBridge(prior, model, bridge_levels(steps)).double()
 
 
 def both_bounds(steps: int) -> tuple[Tensor, Tensor]:
