@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from gephyra.targets.base import OpaqueTarget, Target
+from gephyra.targets.base import Target
 
 from .bridge import Bridge
 from .counted import CountedTarget
@@ -72,7 +72,7 @@ def finish(
 
 
 def _caveats(target: Target, settings: TrainingSettings) -> tuple[str, ...]:
-    if settings.loss.reparametrised and isinstance(target, OpaqueTarget):
+    if settings.loss.reparametrised and not target.second_derivatives:
         return (
             f"loss {settings.loss} took the score of this target as a constant: it has no second derivatives in torch.",
         )

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.warm_start import Hidden
 from gephyra.samplers.counted import CountedTarget
 from gephyra.samplers.denoising.bridge import DenoisingBridge, bridge_levels
 from gephyra.samplers.denoising.denoiser import Reparametrised
@@ -24,7 +25,7 @@ from gephyra.samplers.simulate import simulate, simulate_backward
 from gephyra.samplers.weigh import log_weights
 from gephyra.targets.gaussian import Gaussian
 from tests.samplers.bridges import random_bridge
-from tests.samplers.test_warm import Hidden, both_sides, draws, rows, settings
+from tests.samplers.test_warm import both_sides, draws, rows, settings
 
 NORMAL = Gaussian([0.5, -0.5], [0.8, 1.2])
 
