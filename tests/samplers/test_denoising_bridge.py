@@ -81,6 +81,13 @@ def test_a_warm_start_is_denoising_and_costs_next_to_nothing() -> None:
     assert sampler.report.elbo > -0.5
 
 
+def test_without_draws_of_the_target_the_report_says_what_cannot_be_seen() -> None:
+    alone = train(Hidden(NORMAL), settings(method=Method.DDPM)).report
+    warm = train(Hidden(NORMAL), settings(method=Method.DDPM), samples=rows()).report
+    assert any("Give samples" in warning for warning in alone.warnings)
+    assert not any("Give samples" in warning for warning in warm.warnings)
+
+
 def test_stopping_and_resuming_is_exact(tmp_path: Path) -> None:
     """Before and after a judgement, and after the loss has taken over."""
     chosen, given = settings(method=Method.DDPM, budget=Budget(iterations=700)), rows()
