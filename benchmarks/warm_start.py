@@ -32,15 +32,15 @@ from gephyra.targets.base import Target
 from gephyra.targets.catalogue import gmm40
 from gephyra.targets.gaussian import GaussianMixture
 
-__all__ = ["ESS", "ROWS", "TARGETS", "Pair", "Run", "compare", "kept"]
+__all__ = ["ESS", "ROWS", "TARGETS", "Hidden", "Pair", "Run", "compare", "kept"]
 
 ESS, ROWS = 0.5, 10_000
 _DRAWS = 16384
 _SPREAD = 25.0
 
 
-class _Hidden(Target):
-    """A target that does not say that it can draw."""
+class Hidden(Target):
+    """A target that says neither that it can draw nor its log Z: all that a user with a chain of it has."""
 
     def __init__(self, target: Target) -> None:
         self.dim, self._target = target.dim, target
@@ -122,7 +122,7 @@ def compare(name: str, settings: TrainingSettings) -> Pair:
 def _run(mixture: GaussianMixture, settings: TrainingSettings, rows: Tensor | None) -> Run:
     told: list[Metrics] = []
     try:
-        sampler = train(_Hidden(mixture), settings, samples=rows, on_metrics=told.append)
+        sampler = train(Hidden(mixture), settings, samples=rows, on_metrics=told.append)
     except TrainingFailed as error:
         print(f"  failed: {error}", file=sys.stderr)
         return Run(told[-1].target_evaluations, False, None, 0)

@@ -123,7 +123,8 @@ class Evidence:
     """Mean log weight over backward paths: an upper bound of log Z in expectation, if their ends are the target's."""
     eubo_se: float | None
     eubo_source: str
-    """Where those ends come from: `exact` samples, the sampler's own `polished` draws, or `none`. Empty: not said."""
+    """Where those ends come from: `exact` samples, those that were `given`, the sampler's own `polished` draws, or
+    `none`. Empty: not said."""
     eubo_paths: int
     """How many backward paths."""
     log_z_forward: float | None
@@ -219,7 +220,16 @@ def _values(message: Message, kind: type, without: Collection[str] = ()) -> dict
     return {name: None if name in optional and not message.HasField(name) else getattr(message, name) for name in names}
 
 
+# What a bound rests on, where nobody can check it here.
+_IF = {"given": ", a bound if they are the target's and miss none of its modes"}
+
+
 def _number(value: float | None, error: float | None = None, source: str = "") -> str:
     if value is None:
         return ""
-    return f"{value:.4f}" + ("" if error is None else f" ± {error:.4f}") + (f", from {source} draws" if source else "")
+    return (
+        f"{value:.4f}"
+        + ("" if error is None else f" ± {error:.4f}")
+        + (f", from {source} draws" if source else "")
+        + _IF.get(source, "")
+    )

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from gephyra.targets.base import OpaqueTarget, Target
+from gephyra.targets.base import Target
 
 from .bridge import Bridge
 from .counted import CountedTarget
@@ -12,7 +12,7 @@ from .measure import Candidate, measure
 from .prepare import Prepared, new_baseline
 from .report import Facts, Report, Served, Times
 from .sampler import Sampler
-from .settings import TrainingSettings
+from .settings import Method, TrainingSettings
 
 __all__ = ["REPORT_PATHS", "finish"]
 
@@ -50,7 +50,7 @@ def finish(
     Raises:
         ValueError: Where fewer than two paths had positive weight.
     """
-    started, caveats = clock(), _caveats(target, settings)
+    started, caveats = clock(), _caveats(target, settings, given)
 
     def measured(candidate: Bridge, served: Served) -> Report:
         facts = Facts(times, prepared.report, served, caveats)
@@ -71,9 +71,15 @@ def finish(
     return Sampler(target, prepared.coordinates, prepared.components, served, settings, report)
 
 
-def _caveats(target: Target, settings: TrainingSettings) -> tuple[str, ...]:
-    if settings.loss.reparametrised and isinstance(target, OpaqueTarget):
-        return (
-            f"loss {settings.loss} took the score of this target as a constant: it has no second derivatives in torch.",
+def _caveats(target: Target, settings: TrainingSettings, given: GivenDraws | None) -> tuple[str, ...]:
+    found = []
+    if settings.loss.reparametrised and not target.second_derivatives:
+        found.append(
+            f"loss {settings.loss} took the score of this target as a constant: it has no second derivatives in torch."
         )
-    return ()
+    if settings.method is Method.DDPM and given is None:
+        found.append(
+            "ddpm saw neither the target's score nor, in this run, draws of it: modes that it lost leave no trace in "
+            "its weights. Give samples, or take another method."
+        )
+    return tuple(found)

@@ -112,6 +112,7 @@ class _Run:
     """One training run: its budget, its checkpoints, its three stages."""
 
     _optimiser: Optimiser
+    _given: GivenDraws | None = None
 
     def __init__(
         self,
@@ -202,7 +203,7 @@ class _Run:
 
         try:
             return finish(
-                self._optimiser.bridge, prepared, self._given(prepared), self._target, self._counted, self._settings,
+                self._optimiser.bridge, prepared, self._given, self._target, self._counted, self._settings,
                 times, progress, self._hooks.clock,
             )  # fmt: skip
         except ValueError as error:
@@ -220,22 +221,19 @@ class _Run:
     def _new_optimiser(self, prepared: Prepared) -> Optimiser:
         settings = self._settings
         bridge = new_bridge(self._target.dim, settings, prepared.components)
-        given, draw, generator = self._given(prepared), None, torch_generator("objective", settings.seed)
+        view, draw = prepared.coordinates.view(self._target), None
+        given = self._given = None if self._rows is None else part_rows(view.from_target(self._rows), settings.seed)
         if settings.loss.from_draws:
-            view = prepared.coordinates.view(self._target)
             draw = drawing(view, prepared.draws) if given is None else pooled(given.training)
         try:
-            objective = OBJECTIVES[settings.loss](ObjectiveInputs(settings, bridge, generator, draw))
+            objective = OBJECTIVES[settings.loss](
+                ObjectiveInputs(settings, bridge, torch_generator("objective", settings.seed), draw)
+            )
         except ValueError as error:
             raise TrainingFailed("NO_SAMPLES", str(error)) from error
         if given is not None and not settings.loss.from_draws:
             objective = warm_start(bridge, settings, given, objective)
         return Optimiser(bridge, objective.to(device_of(settings.device)), settings)
-
-    def _given(self, prepared: Prepared) -> GivenDraws | None:
-        if self._rows is None:
-            return None
-        return part_rows(prepared.coordinates.view(self._target).from_target(self._rows), self._settings.seed)
 
     def _precondition_spent(self) -> float:
         if self._hooks.should_stop():

@@ -34,7 +34,7 @@ class Watch:
         self._on_metrics, self._clock = on_metrics, clock
         self._recent: deque[Tensor] = deque(maxlen=_WINDOW)
         self._last_time, self._last_step = clock(), 0
-        self.non_finite = 0
+        self.non_finite, self._warming = 0, False
         self.recent = _rough(self._recent)
 
     def stage(self, name: str, step: int, seconds: float, fraction: float, evaluations: int) -> None:
@@ -51,8 +51,9 @@ class Watch:
 
     def step(self, gradient: Gradient, step: int, seconds: float, fraction: float, evaluations: int) -> None:
         """Take note of a training step, and report if it is time."""
-        if self._recent and self._recent[-1].shape != gradient.log_weight.shape:
-            # A warm start is over, or not: what its few paths said is no estimate of what comes after.
+        if gradient.warming is not self._warming:
+            # A warm start began or is over: what its few paths said is no estimate of what comes after.
+            self._warming = gradient.warming
             self._recent.clear()
             self.recent = _rough(self._recent)
         self._recent.append(gradient.log_weight.cpu())
@@ -70,11 +71,13 @@ class Watch:
 
     def tensors(self) -> dict[str, Tensor]:
         """The paths of recent steps, for a checkpoint: a goal must be met at the same step after a resume."""
-        return {"watch.recent": torch.stack(list(self._recent))} if self._recent else {}
+        recent = {"watch.recent": torch.stack(list(self._recent))} if self._recent else {}
+        return {"watch.warming": torch.tensor(self._warming), **recent}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Go on from what `tensors` returned."""
         self._recent.extend(tensors.get("watch.recent", torch.zeros(0, 0)))
+        self._warming = bool(tensors.get("watch.warming", False))
 
 
 def _rough(recent: deque[Tensor]) -> Rough:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .program import Site
 
-__all__ = ["AutogradTarget", "OpaqueTarget", "Target"]
+__all__ = ["AutogradTarget", "OpaqueTarget", "Target", "differentiable"]
 
 
 class Target(ABC):
@@ -22,11 +22,13 @@ class Target(ABC):
         dim: Dimension, at least 1.
         log_z: log Z where it is known exactly or by quadrature, else None.
         sites: Names and shapes of what `constrain` returns, in order; empty without a constraining map.
+        second_derivatives: Whether the score can be differentiated; if not, it is a constant to autograd.
     """
 
     dim: int
     log_z: float | None = None
     sites: tuple[Site, ...] = ()
+    second_derivatives: bool = True
 
     def log_density(self, x: Tensor) -> Tensor:
         """Log gamma at points x, `batch x dim`, as a `(batch,)` tensor of x's dtype.
@@ -101,6 +103,8 @@ class OpaqueTarget(Target):
     The log density is still differentiable in x once: its gradient is the score, detached.
     """
 
+    second_derivatives = False
+
     @abstractmethod
     def _evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Log density `(batch,)` and score `batch x dim` at detached points."""
@@ -110,7 +114,12 @@ class OpaqueTarget(Target):
 
     def _log_density_and_score(self, x: Tensor) -> tuple[Tensor, Tensor]:
         log_density, score = self._evaluate(x.detach())
-        if not (x.requires_grad and torch.is_grad_enabled()):
-            return log_density, score
-        # Value log_density, gradient score: the added term is exactly zero in value.
-        return log_density + ((x - x.detach()) * score).sum(-1), score
+        return differentiable(log_density, score, x), score
+
+
+def differentiable(log_density: Tensor, score: Tensor, x: Tensor) -> Tensor:
+    """A constant log density, `(batch,)`, with the gradient `score`, `batch x dim`, at x, where one is asked for."""
+    if not (x.requires_grad and torch.is_grad_enabled()):
+        return log_density
+    # The added term is exactly zero in value.
+    return log_density + ((x - x.detach()) * score).sum(-1)

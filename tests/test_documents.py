@@ -78,7 +78,7 @@ def test_examples_run_as_written(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_examples_of_data_run_as_written(tmp_path: Path) -> None:
-    modes, households, chosen = _outputs(tmp_path, _blocks(DATA))
+    modes, households, chosen, densities = _outputs(tmp_path, _blocks(DATA))
     assert "(1000, 2) (1000,)" in modes
     assert "is of: densities" in modes
     shape, difference = modes.splitlines()[-1].rsplit(maxsplit=1)
@@ -86,3 +86,6 @@ def test_examples_of_data_run_as_written(tmp_path: Path) -> None:
     assert abs(float(difference)) < 1e-3
     assert "is of: probabilities of levels" in households
     assert re.fullmatch(r"\[\s*-?\d\S*\s+-?\d\S*\s*\]", chosen.strip().splitlines()[-1])
+    assert "from given draws" in densities
+    assert abs(float(re.findall(r"^log Z: (\S+)", densities, flags=re.MULTILINE)[0]) - 2.531) < 0.1
+    assert densities.strip().splitlines()[-1] == "0.0"

@@ -7,7 +7,7 @@ for `samples`: denoising on draws of the target, then the loss on the density.
 
 import torch
 
-from ..denoising.bridge import DenoisingBridge
+from ..denoising.bridge import DenoisingBridge, bridge_levels
 from ..denoising.exact import GaussianDenoiser
 from ..denoising.network import NetworkModel, ResidualMlp
 from ..denoising.prediction import Velocity
@@ -25,4 +25,4 @@ def denoising_diffusion_model(given: Ingredients) -> DenoisingBridge:
     network = ResidualMlp(dim, dim, settings.width, _BLOCKS, given.generator)
     skip = GaussianDenoiser(torch.zeros(dim), torch.ones(dim))
     model = NetworkModel(network, Velocity(), VariancePreserving(), skip)
-    return DenoisingBridge(given.diagonal_prior(), model, settings.steps)
+    return DenoisingBridge(given.diagonal_prior(), model, bridge_levels(settings.steps))

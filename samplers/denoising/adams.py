@@ -15,7 +15,7 @@ from gephyra.targets.gaussian import LOG_SQRT_2PI
 
 from .denoiser import Denoiser
 from .density import LevelDensity
-from .flow import Divergence, ExactDivergence, flow_slope, slope_and_divergence
+from .flow import ExactDivergence, flow_slope, slope_and_divergence
 from .schedule import preserving
 
 __all__ = ["AdamsFlow"]
@@ -31,19 +31,16 @@ class AdamsFlow:
         denoiser: Of dimension dim.
         levels: Where steps are short; its ends are those of the flow.
         steps: Evaluations of the denoiser.
-        divergence: None: exact.
 
     Raises:
         ValueError: If steps is below 1, or an end of the levels infinite.
     """
 
-    def __init__(
-        self, denoiser: Denoiser, levels: LevelDensity, steps: int, divergence: Divergence | None = None
-    ) -> None:
+    def __init__(self, denoiser: Denoiser, levels: LevelDensity, steps: int) -> None:
         ends = levels.quantile(torch.linspace(1.0, 0.0, steps + 1, dtype=torch.float64))
         if steps < 1 or not bool(ends.isfinite().all()):
             raise ValueError(f"expected at least one step between finite levels, got {steps}")
-        self.denoiser, self._divergence = denoiser, divergence or ExactDivergence()
+        self.denoiser, self._divergence = denoiser, ExactDivergence()
         self._levels, self._steps = ends, steps
         self._widths = (-(1.0 / steps) * torch.exp(-levels.log_density(ends))).tolist()
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from gephyra.targets.base import Target
+from gephyra.targets.base import Target, differentiable
 
 from .adams import AdamsFlow
 from .density import Logistic, Truncated
@@ -50,6 +50,7 @@ class ModelTarget(Target):
     """
 
     log_z = 0.0
+    second_derivatives = False
 
     def __init__(self, sampler: "DenoisingSampler") -> None:
         if sampler.frame.levels is not None:
@@ -82,10 +83,7 @@ class ModelTarget(Target):
         found = [self._density.log_density_and_score(part) for part in self._parts(x.detach())]
         log_density = self._from_model(torch.cat([part for part, _ in found]), x)
         score = (torch.cat([part for _, part in found]) / self._transform.scale.to(self._like)).to(x)
-        if x.requires_grad and torch.is_grad_enabled():
-            # Value log_density, gradient score: the added term is exactly zero in value.
-            log_density = log_density + ((x - x.detach()) * score).sum(-1)
-        return log_density, score
+        return differentiable(log_density, score, x), score
 
     def _parts(self, x: Tensor) -> tuple[Tensor, ...]:
         rows = max(1, _TOGETHER // (1 + self.dim))

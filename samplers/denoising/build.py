@@ -11,10 +11,10 @@ from .frame import LOWEST, Frame
 from .level_head import LevelModel, curves
 from .loss import DenoisingLoss
 from .network import EnergyModel, Network, NetworkModel, ResidualMlp, smooth_norm
-from .settings import DenoisingSettings, LevelsName, PredictionName
+from .settings import DenoisingSettings, LevelsName, PredictionName, WeightingName
 from .unet import ImageShape, UNet
 
-__all__ = ["build_loss", "build_model", "noise_schedule"]
+__all__ = ["build_loss", "build_model", "loss_of", "noise_schedule"]
 
 
 def noise_schedule(settings: DenoisingSettings, frame: Frame) -> NoiseSchedule:
@@ -43,10 +43,16 @@ def build_model(settings: DenoisingSettings, frame: Frame) -> DenoisingModel:
 
 def build_loss(settings: DenoisingSettings, frame: Frame, model: DenoisingModel, levels: LevelsName) -> DenoisingLoss:
     """The loss with a source of levels."""
-    given = noise_schedule(settings, frame)
-    source = LEVELS[levels](given, settings.time_steps)
-    weighting = WEIGHTINGS[settings.weighting](given, model.prediction)
-    return DenoisingLoss(weighting, source.levels, given.schedule, source.memory)
+    return loss_of(noise_schedule(settings, frame), model, settings.weighting, levels, settings.time_steps)
+
+
+def loss_of(
+    given: NoiseSchedule, model: DenoisingModel, weighting: WeightingName, levels: LevelsName,
+    time_steps: int | None = None,
+) -> DenoisingLoss:  # fmt: skip
+    """The loss of a model on a process; `time_steps` None is continuous time."""
+    source, weights = LEVELS[levels](given, time_steps), WEIGHTINGS[weighting](given, model.prediction)
+    return DenoisingLoss(weights, source.levels, given.schedule, source.memory)
 
 
 def _network(settings: DenoisingSettings, dim: int, outputs: int, generator: torch.Generator) -> Network:

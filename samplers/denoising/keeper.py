@@ -1,11 +1,16 @@
 """The best parameters so far, and what to do where there have been no better ones for long."""
 
 import math
-from typing import Any
 
+import torch
 from torch import Tensor
 
-__all__ = ["Keeper"]
+from ..noise import NoiseSource
+
+__all__ = ["BETWEEN", "PAIRS", "Keeper", "judging"]
+
+PAIRS, BETWEEN = 16384, 200
+"""Pairs of a row and a level behind a judgement; steps between two of them."""
 
 # Steps without a better loss, beside a share of all steps up to the best, after which the rate falls.
 _PATIENCE, _PATIENCE_SHARE = 500, 0.25
@@ -39,18 +44,24 @@ class Keeper:
             self.rate, self.done = self.rate * _FALL, self._falls >= _FALLS
 
     def tensors(self) -> dict[str, Tensor]:
-        """For a checkpoint, with `record`."""
-        return {} if self.best is None else {"keeper.best": self.best}
+        """For a checkpoint."""
+        numbers = [self.least, self.step, self._since, self._falls, self.rate]
+        noted = {"keeper.numbers": torch.tensor(numbers, dtype=torch.float64)}
+        return noted if self.best is None else noted | {"keeper.best": self.best}
 
-    def record(self) -> dict[str, Any]:
-        """Plain values for a checkpoint; NaN is None."""
-        least = None if math.isnan(self.least) else self.least
-        return {"least": least, "step": self.step, "since": self._since, "falls": self._falls, "rate": self.rate}
-
-    def restore(self, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
-        """Go on from what `tensors` and `record` returned."""
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Go on from what `tensors` returned."""
         best = tensors.get("keeper.best")
         self.best = None if best is None else best.clone()
-        self.least = math.nan if record["least"] is None else record["least"]
-        self.step, self._since, self._falls, self.rate = (record[key] for key in ("step", "since", "falls", "rate"))
+        self.least, *counts, self.rate = tensors["keeper.numbers"].tolist()
+        self.step, self._since, self._falls = map(int, counts)
         self.done = self._falls >= _FALLS
+
+
+def judging(noise: NoiseSource) -> NoiseSource:
+    """The noise of every judgement of a run whose steps have `noise`.
+
+    That of one step, so that two judgements differ by the parameters alone, and of another seed: nothing must learn
+    from it.
+    """
+    return noise._replace(seed=noise.seed ^ (1 << 63), step=0)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gephyra.targets.gaussian import LOG_SQRT_2PI
 
-__all__ = ["GaussianStep", "Place", "noising", "reversal"]
+__all__ = ["DATA", "GaussianStep", "Place", "Transition", "noising", "reversal", "reversal_variance", "transition"]
 
 
 class Place(NamedTuple):
@@ -28,6 +28,34 @@ class Place(NamedTuple):
     def at(cls, log_snr: float) -> "Place":
         """The place of a lambda."""
         return cls(log_snr, math.exp(-0.5 * _softplus(-log_snr)), math.exp(-0.5 * _softplus(log_snr)))
+
+
+DATA = Place(math.inf, 1.0, 0.0)
+"""Without noise."""
+
+
+class Transition(NamedTuple):
+    """The coefficients of one step."""
+
+    kept: float
+    """Of the noisier point, in the reversal's mean."""
+    given: float
+    """Of the data, in the reversal's mean."""
+    noised: float
+    """Of the cleaner point, in the noising's mean."""
+    variance: float
+    """Of the noising."""
+
+
+def transition(noisier: Place, cleaner: Place) -> Transition:
+    """The step between two levels; from the data themselves, too."""
+    change, ratio = _change(noisier, cleaner), math.exp(noisier.log_snr - cleaner.log_snr)
+    return Transition(
+        cleaner.alpha / noisier.alpha * ratio,
+        cleaner.alpha * change,
+        noisier.alpha / cleaner.alpha,
+        noisier.sigma**2 * change,
+    )
 
 
 class GaussianStep(NamedTuple):
@@ -49,7 +77,8 @@ class GaussianStep(NamedTuple):
 
 def noising(y: Tensor, cleaner: Place, noisier: Place) -> GaussianStep:
     """The law of the noisier point given the cleaner one, y, `batch x dim`."""
-    return GaussianStep(noisier.alpha / cleaner.alpha * y, noisier.sigma**2 * _change(noisier, cleaner))
+    step = transition(noisier, cleaner)
+    return GaussianStep(step.noised * y, step.variance)
 
 
 def reversal(y: Tensor, data: Tensor, noisier: Place, cleaner: Place, interpolation: float) -> GaussianStep:
@@ -57,9 +86,14 @@ def reversal(y: Tensor, data: Tensor, noisier: Place, cleaner: Place, interpolat
 
     `interpolation` is v.
     """
-    change, ratio = _change(noisier, cleaner), math.exp(noisier.log_snr - cleaner.log_snr)
-    mean = (cleaner.alpha / noisier.alpha * ratio) * y + (cleaner.alpha * change) * data
-    return GaussianStep(mean, (cleaner.sigma * (noisier.sigma / cleaner.sigma) ** interpolation) ** 2 * change)
+    step = transition(noisier, cleaner)
+    return GaussianStep(step.kept * y + step.given * data, reversal_variance(noisier, cleaner, interpolation))
+
+
+def reversal_variance(noisier: Place, cleaner: Place, interpolation: float) -> float:
+    """That of the reversal, for v; the cleaner level is noisy itself."""
+    scale: float = cleaner.sigma * (noisier.sigma / cleaner.sigma) ** interpolation
+    return scale**2 * _change(noisier, cleaner)
 
 
 def _change(noisier: Place, cleaner: Place) -> float:

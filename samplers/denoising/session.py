@@ -24,7 +24,7 @@ from ..stepper import Stepper, cosine, join_parts, part_of
 from .build import build_loss, build_model
 from .denoiser import DenoisingModel
 from .frame import LOWEST, Frame, frame_of
-from .keeper import Keeper
+from .keeper import BETWEEN, PAIRS, Keeper, judging
 from .loss import LossRecord
 from .report import DenoisingMetrics, DenoisingReport
 from .sampler import DenoisingSampler, bound, gaussian_likelihood, placed, summary
@@ -34,8 +34,6 @@ from .watch import Watch, share_of
 
 __all__ = ["train_denoiser"]
 
-# Pairs of a row and a level behind a validation loss; steps between two of them.
-_PAIRS, _BETWEEN = 16384, 200
 _LEAST_ROWS = 2
 # Up to this dimension the learning rate is as it is given, beyond it falls like a root: a step changes all coordinates.
 _PLAIN_DIM = 2
@@ -133,10 +131,8 @@ class _Run:
         self._keeper = Keeper()
         ends = (LOWEST, frame.high)
         self._watch = Watch(self._loss, frame.gaussian, ends, hooks.on_metrics, hooks.clock)
-        like, seed = self._stepper.like, settings.seed
-        self._noise = NoiseSource(seed, 0, like.device, like.dtype)
-        # Another seed: no step must train on the noise that judges.
-        self._unseen = self._noise._replace(seed=seed ^ (1 << 63))
+        like = self._stepper.like
+        self._noise = NoiseSource(settings.seed, 0, like.device, like.dtype)
         self._training, self._validation = (frame.transform.to_model(part.double()).to(like) for part in rows)
 
     def restore(self, stored: Checkpoint) -> None:
@@ -144,7 +140,7 @@ class _Run:
         self._model.load_state_dict(part_of(stored.tensors, "model"))
         self._stepper.restore(stored.tensors, stored.step)
         self._loss.restore(part_of(stored.tensors, "memory"))
-        self._keeper.restore(stored.tensors, stored.record["keeper"])
+        self._keeper.restore(stored.tensors)
         self._pace.go_on(stored.record["seconds"])
 
     def optimise(self) -> None:
@@ -155,7 +151,7 @@ class _Run:
                 raise StopTraining
             record = self._stepper.advance(self._backward, cosine(fraction) * self._keeper.rate)
             self._watch.step(record, self._stepper.step, self._pace.seconds, self._fraction())
-            if self._stepper.step % _BETWEEN == 0:
+            if self._stepper.step % BETWEEN == 0:
                 self._validate()
             if self._pace.due():
                 self._checkpoint()
@@ -206,7 +202,7 @@ class _Run:
             return
         scores = None if self._known is None else self._known.validation
         with self._stepper.settled():
-            record = self._judge.evaluate(self._model, self._validation, self._unseen, _PAIRS, scores)
+            record = self._judge.evaluate(self._model, self._validation, judging(self._noise), PAIRS, scores)
             _, ours, theirs = share_of(self._judge, record, self._frame.gaussian)
             self._watch.validation = float(ours.sum() / theirs.sum())
             self._keeper.note(self._watch.validation, self._stepper.step, self._stepper.flat())
@@ -222,9 +218,8 @@ class _Run:
             return
         tensors = join_parts({"model": self._model.state_dict(), "memory": self._loss.tensors()})
         tensors |= self._stepper.tensors() | self._keeper.tensors()
-        record = {"seconds": self._pace.seconds, "keeper": self._keeper.record()}
         began = self._hooks.clock()
-        write_checkpoint(self._folder, Checkpoint(self._stepper.step, tensors, record))
+        write_checkpoint(self._folder, Checkpoint(self._stepper.step, tensors, {"seconds": self._pace.seconds}))
         self._hooks.on_checkpoint(self._stepper.step, self._hooks.clock() - began)
 
 

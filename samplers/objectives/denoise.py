@@ -16,20 +16,17 @@ from gephyra.targets.base import Target
 from ..bridge import Bridge
 from ..denoising.bridge import DenoisingBridge
 from ..denoising.denoiser import DenoisingModel
-from ..denoising.keeper import Keeper
+from ..denoising.keeper import BETWEEN, PAIRS, Keeper, judging
 from ..given import GivenDraws
 from ..noise import NoiseSource
 from ..objective import Gradient, Objective
-from ..settings import TrainingSettings
 from ..simulate import simulate
 from ..stepper import cosine, join_parts, part_of
 from ..weigh import log_weights
 
 __all__ = ["DenoisingStart"]
 
-# Pairs of a row and a level behind a judgement, and steps between two of them and between two looks at paths.
-_PAIRS, _BETWEEN = 16384, 200
-# Forward paths of a look: what is told of training must be about the bridge's own draws.
+# Forward paths that are drawn with every judgement: what is told of training must be about the bridge's own draws.
 _WATCHED = 16
 # Share of its peak that the learning rate has once the loss has taken over: it is to refine, not to start again.
 _AFTER = 0.1
@@ -42,15 +39,14 @@ class DenoisingStart(Objective):
 
     Args:
         bridge: Untrained, on its device.
-        settings: Of the run.
         rows: The draws, in the bridge's coordinates.
         after: The loss that goes on from there.
     """
 
-    def __init__(self, bridge: DenoisingBridge, settings: TrainingSettings, rows: GivenDraws, after: Objective) -> None:
+    def __init__(self, bridge: DenoisingBridge, rows: GivenDraws, after: Objective) -> None:
         super().__init__()
         like = next(bridge.parameters())
-        self.after, self._seed, self._over = after, settings.seed, False
+        self.after, self._over = after, False
         # In a tuple, so that its parameters do not count as this module's, too.
         self._models, (self._loss, self._judge), self._keeper = (bridge.model,), bridge.losses(), Keeper()
         self._training, self._judging = (bridge.standardised(part.to(like)) for part in (rows.training, rows.judging))
@@ -66,7 +62,7 @@ class DenoisingStart(Objective):
         return cosine(fraction) * (_AFTER if self._over else self._keeper.rate)
 
     def gradient(self, bridge: Bridge, target: Target, noise: NoiseSource, batch: int) -> Gradient:
-        if not self._over and noise.step % _BETWEEN == 0:
+        if not self._over and noise.step % BETWEEN == 0:
             self._look(bridge, target, noise)
         if self._over:
             return self.after.gradient(bridge, target, noise, batch)
@@ -74,19 +70,12 @@ class DenoisingStart(Objective):
         return Gradient.of(self._watched, warming=True)
 
     def tensors(self) -> dict[str, Tensor]:
-        record = self._keeper.record()
-        least = math.nan if record["least"] is None else record["least"]
-        numbers = [least, *(record[key] for key in ("step", "since", "falls", "rate"))]
-        own = {"over": torch.tensor(self._over), "watched": self._watched}
-        own["keeper"] = torch.tensor(numbers, dtype=torch.float64)
-        parts = {"own": own | self._keeper.tensors(), "levels": self._loss.tensors(), "after": self.after.tensors()}
-        return join_parts(parts)
+        own = {"over": torch.tensor(self._over), "watched": self._watched, **self._keeper.tensors()}
+        return join_parts({"own": own, "levels": self._loss.tensors(), "after": self.after.tensors()})
 
     def restore(self, tensors: dict[str, Tensor], target: Target) -> None:
         own = part_of(tensors, "own")
-        least, step, since, falls, rate = own["keeper"].tolist()
-        record = {"step": int(step), "since": int(since), "falls": int(falls), "rate": rate}
-        self._keeper.restore(own, record | {"least": None if math.isnan(least) else least})
+        self._keeper.restore(own)
         self._over, self._watched = bool(own["over"]), own["watched"]
         self._loss.restore(part_of(tensors, "levels"))
         self.after.restore(part_of(tensors, "after"), target)
@@ -94,9 +83,7 @@ class DenoisingStart(Objective):
     @torch.no_grad()
     def _look(self, bridge: Bridge, target: Target, noise: NoiseSource) -> None:
         """Judge the parameters, and draw a few paths with them."""
-        # Noise of one step and another seed: two judgements differ by the parameters alone, and nothing learns from it.
-        unseen = noise._replace(seed=self._seed ^ (1 << 63), step=0)
-        loss = self._judge.evaluate(self._model, self._judging, unseen, _PAIRS).loss
+        loss = self._judge.evaluate(self._model, self._judging, judging(noise), PAIRS).loss
         self._keeper.note(loss, noise.step, parameters_to_vector(self._model.parameters()))
         if self._keeper.back:
             self._put_back()

@@ -14,5 +14,5 @@ __all__ = ["warm_start"]
 def warm_start(bridge: Bridge, settings: TrainingSettings, rows: GivenDraws, after: Objective) -> Objective:
     """Training on rows, the draws in the bridge's coordinates, before the loss `after`."""
     if isinstance(bridge, DenoisingBridge):
-        return DenoisingStart(bridge, settings, rows, after)
+        return DenoisingStart(bridge, rows, after)
     return WarmStart(bridge, settings, rows, after)

@@ -160,6 +160,7 @@ def test_evidence_shows_both_sides_and_what_is_claimed() -> None:
     assert evidence.polish is not None
     assert (evidence.polish.mala_acceptance, evidence.polish.imh_acceptance) == (0.6, None)
     assert "not claimed" in str(replace(evidence, interval_holds=False))
+    assert "from given draws, a bound if they" in str(replace(evidence, eubo_source="given"))
     absent = dict(make_evidence().rows())
     assert {"95 % interval", "EUBO", "forward log Z", "modes", "reference log Z"} & set(absent) == set()
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.warm_start import Hidden
 from gephyra.samplers.counted import CountedTarget
-from gephyra.samplers.denoising.bridge import DenoisingBridge
+from gephyra.samplers.denoising.bridge import DenoisingBridge, bridge_levels
 from gephyra.samplers.denoising.denoiser import Reparametrised
 from gephyra.samplers.denoising.exact import GaussianDenoiser
 from gephyra.samplers.denoising.prediction import Velocity
@@ -24,7 +25,7 @@ from gephyra.samplers.simulate import simulate, simulate_backward
 from gephyra.samplers.weigh import log_weights
 from gephyra.targets.gaussian import Gaussian
 from tests.samplers.bridges import random_bridge
-from tests.samplers.test_warm import Hidden, both_sides, draws, rows, settings
+from tests.samplers.test_warm import both_sides, draws, rows, settings
 
 NORMAL = Gaussian([0.5, -0.5], [0.8, 1.2])
 
@@ -36,7 +37,7 @@ def exact_bridge(steps: int) -> DenoisingBridge:
         prior.mean.fill_(1.0)
     mean, variance = (torch.tensor([0.5, -0.5]) - 1.0) / 2.0, (torch.tensor([0.8, 1.2]) / 2.0).square()
     model = Reparametrised(GaussianDenoiser(mean, variance), Velocity(), VariancePreserving())
-    return DenoisingBridge(prior, model, steps).double()
+    return DenoisingBridge(prior, model, bridge_levels(steps)).double()
 
 
 def both_bounds(steps: int) -> tuple[Tensor, Tensor]:
@@ -78,6 +79,13 @@ def test_a_warm_start_is_denoising_and_costs_next_to_nothing() -> None:
     assert sampler.report.eubo_source is EuboSource.GIVEN
     both_sides(sampler.report)
     assert sampler.report.elbo > -0.5
+
+
+def test_without_draws_of_the_target_the_report_says_what_cannot_be_seen() -> None:
+    alone = train(Hidden(NORMAL), settings(method=Method.DDPM)).report
+    warm = train(Hidden(NORMAL), settings(method=Method.DDPM), samples=rows()).report
+    assert any("Give samples" in warning for warning in alone.warnings)
+    assert not any("Give samples" in warning for warning in warm.warnings)
 
 
 def test_stopping_and_resuming_is_exact(tmp_path: Path) -> None:

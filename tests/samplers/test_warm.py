@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.warm_start import Hidden
 from gephyra.samplers.given import GivenDraws, checked_rows, part_rows
 from gephyra.samplers.losses import forward_kl, forward_kl_reweighted
 from gephyra.samplers.noise import NoiseSource
@@ -26,20 +27,6 @@ from gephyra.targets.gaussian import Gaussian
 from gephyra.targets.program import Site
 from tests.samplers.bridges import OneStepBridge, UnnormalisedNormal, random_bridge
 from tests.statistics import assert_mean_equals
-
-
-class Hidden(Target):
-    """A target that cannot draw and does not know its log Z: all that a user with a chain of it has."""
-
-    def __init__(self, target: Target) -> None:
-        self.dim, self._target = target.dim, target
-
-    def _log_density(self, x: Tensor) -> Tensor:
-        return self._target.log_density(x)
-
-    def _log_density_and_score(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self._target.log_density_and_score(x)
-
 
 NORMAL = Gaussian([0.5, -0.5], [0.8, 1.2])
 TARGET = Hidden(NORMAL)

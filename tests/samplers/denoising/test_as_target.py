@@ -98,6 +98,13 @@ def test_the_log_density_can_be_differentiated(target: ModelTarget) -> None:
     assert target.log_density(x.float().detach()).dtype == torch.float32
 
 
+def test_it_says_that_its_score_is_a_constant(target: ModelTarget) -> None:
+    """So that a loss which would differentiate it is warned of."""
+    x = pairs(2).requires_grad_()
+    assert not target.log_density_and_score(x)[1].requires_grad
+    assert not target.second_derivatives
+
+
 def test_what_has_no_density_is_refused() -> None:
     levels = torch.from_numpy(np.random.default_rng(6).integers(0, 4, (200, 2)).astype(np.float32))
     with pytest.raises(ValueError, match="levels gives probabilities, not a density"):

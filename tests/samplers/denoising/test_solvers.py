@@ -6,11 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from gephyra.samplers.denoising.bridge import DenoisingBridge
+from gephyra.samplers.denoising.denoiser import Reparametrised
 from gephyra.samplers.denoising.density import Cosine, Truncated, Uniform, quantile_grid
 from gephyra.samplers.denoising.exact import GaussianDenoiser
 from gephyra.samplers.denoising.kernel import Place, noising, reversal
-from gephyra.samplers.denoising.paths import generative_log_weights, noising_log_weights
-from gephyra.samplers.denoising.schedule import preserving
+from gephyra.samplers.denoising.prediction import Velocity
+from gephyra.samplers.denoising.schedule import VariancePreserving, preserving
 from gephyra.samplers.denoising.solvers import (
     Ancestral,
     Clipped,
@@ -27,6 +29,9 @@ from gephyra.samplers.denoising.solvers import (
     trajectory,
 )
 from gephyra.samplers.estimate import estimate
+from gephyra.samplers.prior import DiagonalPrior
+from gephyra.samplers.simulate import simulate, simulate_backward
+from gephyra.samplers.weigh import log_weights
 from tests.samplers.denoising.exact import DENOISER, TARGET, draws, normal
 from tests.statistics import standard_errors
 
@@ -202,12 +207,13 @@ SANDWICH = [
 def test_both_sides_of_log_z(steps: int, interpolation: float, eubo: float, elbo: float, ess: float | None) -> None:
     count, grid = 16_000, quantile_grid(Uniform(-10.0, 10.0), steps)
     stream = f"sandwich/{steps}/{interpolation}"
-    above = noising_log_weights(
-        DENOISER, TARGET, draws(stream, count), grid, normal(f"{stream}/up", steps + 1, count, 2), interpolation
-    )
-    x, below = generative_log_weights(
-        DENOISER, TARGET, grid, normal(f"{stream}/down", steps + 2, count, 2), interpolation
-    )
+    model = Reparametrised(DENOISER, Velocity(), VariancePreserving())
+    bridge = DenoisingBridge(DiagonalPrior(2, learned=False), model, grid, interpolation).double()
+    up, down = (normal(f"{stream}/{way}", steps + 2, count, 2) for way in ("up", "down"))
+    above = log_weights(bridge, simulate_backward(bridge, TARGET, draws(stream, count), up))
+    with torch.no_grad():
+        path = simulate(bridge, TARGET, down)
+    x, below = path.state[-1], log_weights(bridge, path)
     assert float(above.mean()) == pytest.approx(eubo, rel=0.1)
     assert float(below.mean()) == pytest.approx(elbo, rel=0.1)
     assert x.shape == (count, 2)
