@@ -55,6 +55,7 @@ class GephyraError(Exception):
     Attributes:
         reason: Stable word for programs, for example `TARGET_NAME_TAKEN`; empty if the server gave none.
         metadata: What varies in the message, by name.
+        request_id: Of the call, in the log of the server; empty where none was asked.
         violations: The fields that are outside their domain; empty unless the request was.
         retryable: True where the same call may succeed later, unchanged.
     """
@@ -69,12 +70,14 @@ class GephyraError(Exception):
         reason: str = "",
         metadata: Mapping[str, str] | None = None,
         violations: Sequence[Violation] = (),
+        request_id: str = "",
     ) -> None:
         super().__init__(message)
         self.message = message
         self.reason = reason or self.default_reason
         self.metadata = dict(metadata or {})
         self.violations = tuple(violations)
+        self.request_id = request_id
 
     @property
     def field(self) -> str:
