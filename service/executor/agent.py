@@ -6,8 +6,7 @@ list of bytes that this module made.
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import ray
 
@@ -16,10 +15,8 @@ import gephyra
 from .base import WorkerSpec
 from .process import WorkerProcess
 
-__all__ = ["Agent", "Messages", "Started"]
+__all__ = ["Agent", "Started"]
 
-# Of messages that are carried together; a longer one goes alone.
-_BATCH_BYTES = 4 << 20
 # How the process ends whose server was not heard of; Ray does not start it again.
 _UNHEARD = 3
 
@@ -33,35 +30,6 @@ class Started(NamedTuple):
     """Of the worker."""
     node: str
     """Of the cluster, where both are."""
-
-
-class Messages:
-    """Reads messages ahead, one at a time, so that giving up waiting loses none.
-
-    Args:
-        read: Awaits the next message; None at the end, and from then on.
-    """
-
-    def __init__(self, read: Callable[[], Coroutine[Any, Any, bytes | None]]) -> None:
-        self._read = read
-        self._reading: asyncio.Task[bytes | None] | None = None
-
-    async def take(self, seconds: float) -> list[bytes] | None:
-        """What there is, after waiting up to `seconds` for the first: nothing, one or several; None: no more ever."""
-        messages, size = list[bytes](), 0
-        while size < _BATCH_BYTES:
-            if self._reading is None:
-                self._reading = asyncio.create_task(self._read())
-            await asyncio.wait([self._reading], timeout=0 if messages else seconds)
-            if not self._reading.done():
-                return messages
-            message = self._reading.result()
-            if message is None:
-                return messages or None
-            self._reading = None
-            messages.append(message)
-            size += len(message)
-        return messages
 
 
 class Agent:
@@ -78,7 +46,6 @@ class Agent:
     async def start(self, spec: WorkerSpec) -> Started:
         """Start the worker. Raises OSError."""
         self._process = await WorkerProcess.start(spec)
-        self._messages = Messages(self._process.receive)
         await self.hear()
         self._watching = asyncio.create_task(self._watch())
         return Started(gephyra.__version__, self._process.pid, ray.get_runtime_context().get_node_id())
@@ -92,9 +59,9 @@ class Agent:
         await self._process.send(message)
 
     async def receive(self, seconds: float) -> list[bytes] | None:
-        """As Messages.take."""
+        """As WorkerProcess.receive_some."""
         await self.hear()
-        return await self._messages.take(seconds)
+        return await self._process.receive_some(seconds)
 
     async def terminate(self) -> None:
         """As WorkerProcess."""

@@ -8,9 +8,11 @@ import asyncio
 import logging
 import os
 import signal
+import warnings
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +177,10 @@ class RayExecutor(Executor):
         """Join the cluster at `address`: `auto` for the one of this machine, or host:port. Raises ConnectionError."""
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         try:
-            ray.init(address=address, namespace="gephyra", log_to_driver=False, configure_logging=False)
+            with warnings.catch_warnings():
+                # Of a change in what actors without GPUs will see; `start` says it to workers itself.
+                warnings.simplefilter("ignore", FutureWarning)
+                ray.init(address=address, namespace="gephyra", log_to_driver=False, configure_logging=False)
         except (OSError, RuntimeError, ValueError, RayError) as error:
             raise ConnectionError(
                 f"there is no Ray cluster at {address!r}, or this machine is not one of its nodes: {_first_line(error)}"
@@ -191,6 +196,9 @@ class RayExecutor(Executor):
             num_cpus=spec.cpus, num_gpus=spec.gpus, max_restarts=0, max_task_retries=0
         )  # fmt: skip
         agent = actor.remote(self._silence)
+        if not spec.gpus:
+            # Those of its node are others'.
+            spec = replace(spec, environment={**spec.environment, "CUDA_VISIBLE_DEVICES": ""})
         try:
             worker = await self._started(agent, spec)
         except BaseException:
