@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import warnings
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -38,6 +39,8 @@ _ANSWER_SECONDS = 15.0
 # For the cluster to notice that a machine is gone: by default it looks five times, three seconds apart.
 _NOTICE_SECONDS = 30.0
 _LOOK_SECONDS = 0.25
+# For the first connection to a cluster.
+_REACH_SECONDS = 10.0
 # A worker that has no place yet is told of so often.
 _WAITING_SECONDS = 30.0
 # Calls of the server in the time after which an agent believes it dead.
@@ -177,6 +180,7 @@ class RayExecutor(Executor):
         """Join the cluster at `address`: `auto` for the one of this machine, or host:port. Raises ConnectionError."""
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         try:
+            _reach(address)
             with warnings.catch_warnings():
                 # Of a change in what actors without GPUs will see; `start` says it to workers itself.
                 warnings.simplefilter("ignore", FutureWarning)
@@ -265,6 +269,13 @@ async def _end(agent: Any) -> None:
     """End an actor, or its wish for a place, and so what it started."""
     with suppress(RayError, ValueError):
         await asyncio.to_thread(ray.kill, agent)
+
+
+def _reach(address: str) -> None:
+    """Raises OSError or ValueError at once where Ray itself would try for minutes."""
+    if address != "auto":
+        host, _, port = address.rpartition(":")
+        socket.create_connection((host, int(port)), timeout=_REACH_SECONDS).close()
 
 
 def _first_line(error: BaseException) -> str:
