@@ -50,10 +50,11 @@ class ForwardKL(Objective):
 
     def gradient(self, bridge: Bridge, target: Target, noise: NoiseSource, batch: int) -> Gradient:
         rows = 1 + bridge.steps * bridge.step_rows
-        end = self._draw(batch, noise.generator("fkl/ends")).to(noise.device, noise.dtype)
-        path = simulate_backward(bridge, target, end, noise.normal((rows, batch, bridge.dim), "fkl/backward"))
-        descend(bridge, path, forward_kl)
-        watched = max(2, batch // _WATCHED)
+        share = noise.share(batch)
+        end = self._draw(batch, noise.generator("fkl/ends"))[share.rows].to(noise.device, noise.dtype)
+        path = simulate_backward(bridge, target, end, noise.own((rows, batch, bridge.dim), "fkl/backward"))
+        descend(bridge, path, forward_kl, share)
+        watched = max(noise.group.size, 2, batch // _WATCHED)
         with torch.no_grad():
-            own = simulate(bridge, target, noise.normal((bridge.noise_rows, watched, bridge.dim)))
-        return Gradient.of(log_weights(bridge, own))
+            own = simulate(bridge, target, noise.own((bridge.noise_rows, watched, bridge.dim)))
+        return Gradient.of(noise.share(watched).gather(log_weights(bridge, own)))
