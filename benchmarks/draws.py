@@ -27,7 +27,7 @@ from gephyra.clients import Client
 from gephyra.samplers.denoising.sampler import DenoisingSampler
 from gephyra.samplers.denoising.settings import SolverName
 from gephyra.service.artefacts import Artefacts
-from gephyra.service.process import serving_environment
+from gephyra.service.executor import serving_environment
 
 _DRAWS, _STEPS, _SEED, _ROUNDS = 10_000, 20, 1, 5
 _ITERATIONS = 200

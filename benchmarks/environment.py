@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.data import VARIABLE
-from gephyra.service.process import training_environment
+from gephyra.service.executor import training_environment
 
 __all__ = ["data_folder", "in_child", "worker_environment"]
 

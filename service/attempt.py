@@ -11,23 +11,22 @@ from pathlib import Path
 from google.rpc import code_pb2
 
 from gephyra.protos import worker_pb2
-from gephyra.samplers.denoising.settings import DenoisingSettings
+from gephyra.samplers.settings import Device
 
 from . import convert, jobs
+from .commands import training_command
 from .config import TENANT
 from .core import Core
 from .crash import Place, crash_point
-from .dataset_service import find_dataset
-from .denoising import from_denoising_report, to_denoising, to_table
+from .denoising import from_denoising_report
 from .errors import Failure, Reason, status_failure
+from .executor import Exit, Worker, WorkerSpec, receive_within, training_environment
 from .lease import keep_lease
-from .process import WorkerProcess, training_environment
 from .reports import from_report
-from .settings import to_config
 from .store import jobs as job_store
 from .store.records import AnyMetrics, JobRecord, JobState
 from .tracing import record_work
-from .workspace import clean, take_over
+from .workspace import clean, sampler_path, take_over
 
 __all__ = ["Attempt", "Stop", "Superseded"]
 
@@ -57,7 +56,8 @@ class Attempt:
         self._folder = core.job_folder(job.name)
         self._stop: Stop | None = None
         self._stopping: asyncio.Task[None] | None = None
-        self._worker: WorkerProcess | None = None
+        self._starting: asyncio.Task[Worker] | None = None
+        self._worker: Worker | None = None
         self._ready = False
         self._silent = False
         self._lost = ""
@@ -78,31 +78,36 @@ class Attempt:
     async def run(self, traceparent: str = "") -> None:
         """Start the worker, follow it to its end, and leave the job QUEUED or in a terminal state."""
         work = await asyncio.to_thread(take_over, self._folder, self.job.attempt)
-        log = self._folder / f"attempt-{self.job.attempt}.log"
-        environment, beat = training_environment(self._threads), self._core.config.timings.heartbeat
-        worker = await WorkerProcess.start(self._core.artefacts.folder, log, self._threads, environment, beat)
-        self._worker = worker
-        holding = asyncio.create_task(self._hold(worker))
-        crash_point(Place.WORKER_STARTED)
+        holding = asyncio.create_task(self._hold())
+        worker = None
         try:
-            command = await self._command(work)
+            worker = await self._start()
+            if worker is None:
+                await self._settle_unstarted()
+                return
+            self._worker = worker
+            if self._stop is not None or self._lost:
+                worker.kill()
+            crash_point(Place.WORKER_STARTED)
+            command = await training_command(self._core, self.job, work, self._threads)
             command.traceparent = traceparent
             await worker.send(command)
-            if self._stop is not None:
-                self._begin_stopping()
             if not await self._follow(worker, command):
                 await self._on_death(worker, await worker.close(seconds=1.0))
         finally:
             holding.cancel()
             if self._stopping is not None:
                 self._stopping.cancel()
-            await worker.close(seconds=1.0)
+            if worker is not None:
+                await worker.close(seconds=1.0)
 
     def stop(self, reason: Stop) -> None:
         """Ask the worker to stop, in ways it cannot refuse in the end. A cancel overrides a drain."""
         first = self._stop is None
         if first or reason is Stop.CANCEL:
             self._stop = reason
+        if self._starting is not None:
+            self._starting.cancel()
         if first and self._worker is not None:
             self._begin_stopping()
 
@@ -111,10 +116,28 @@ class Attempt:
         if self._worker is not None:
             self._worker.kill()
 
-    async def _hold(self, worker: WorkerProcess) -> None:
+    async def _hold(self) -> None:
         self._lost = await keep_lease(self._core, self.job)
         logger.warning("attempt %d of %s is given up: %s", self.job.attempt, self.job.name, self._lost)
-        worker.kill()
+        if self._starting is not None:
+            self._starting.cancel()
+        self.kill()
+
+    async def _start(self) -> Worker | None:
+        """The worker; None if the attempt was to end while there was no place for one yet."""
+        if self._stop is not None or self._lost:
+            return None
+        log = self._folder / f"attempt-{self.job.attempt}.log"
+        environment, beat = training_environment(self._threads), self._core.config.timings.heartbeat
+        gpus = 1 if self.job.settings.device is Device.CUDA else 0
+        spec = WorkerSpec(self._core.artefacts.folder, log, environment, self._threads, beat, self._threads, gpus)
+        self._starting = asyncio.create_task(self._core.executor.start(spec))
+        try:
+            await asyncio.wait([self._starting])
+            return None if self._starting.cancelled() else self._starting.result()
+        finally:
+            self._starting.cancel()
+            self._starting = None
 
     def _begin_stopping(self) -> None:
         self._stopping = asyncio.create_task(self._escalate())
@@ -132,39 +155,13 @@ class Attempt:
         await asyncio.sleep(timings.cancel_terminate)
         worker.kill()
 
-    async def _command(self, work: Path) -> worker_pb2.WorkerCommand:
-        table = None
-        if self.job.dataset:
-            # It is there: nobody can delete a data set that an unfinished job needs.
-            dataset = await self._core.store.read(find_dataset, self.job.dataset)
-            table = to_table(dataset, self._core.datasets.path(dataset.content))
-        if isinstance(self.job.settings, DenoisingSettings):
-            fit = worker_pb2.WorkerCommand.Fit(
-                table=table,
-                config=to_denoising(self.job.settings),
-                checkpoint_folder=str(work),
-                sampler_path=str(self._sampler_path()),
-                target_path=str(self._core.artefacts.path(self.job.target_digest)) if self.job.target else "",
-            )
-            return worker_pb2.WorkerCommand(id=1, fit=fit)
-        train = worker_pb2.WorkerCommand.Train(
-            target_path=str(self._core.artefacts.path(self.job.target_digest)),
-            config=to_config(self.job.settings),
-            checkpoint_folder=str(work),
-            sampler_path=str(self._sampler_path()),
-            threads=self._threads,
-            start_path=str(self._core.artefacts.path(self.job.start_digest)) if self.job.start else "",
-            samples=table,
-        )
-        return worker_pb2.WorkerCommand(id=1, train=train)
-
     def _sampler_path(self) -> Path:
-        return self._folder / f"work-{self.job.attempt}" / "sampler.safetensors"
+        return sampler_path(self._folder / f"work-{self.job.attempt}")
 
-    async def _follow(self, worker: WorkerProcess, command: worker_pb2.WorkerCommand) -> bool:
+    async def _follow(self, worker: Worker, command: worker_pb2.WorkerCommand) -> bool:
         """True when an event ended the attempt, False when the worker is gone, or silent, without one."""
         try:
-            while (event := await worker.receive_within(self._core.config.timings.lease)) is not None:
+            while (event := await receive_within(worker, self._core.config.timings.lease)) is not None:
                 handler = self._handlers.get(event.WhichOneof("event") or "")
                 if handler is not None and await handler(event):
                     record_work(self._core.tracing, command, event)
@@ -221,22 +218,29 @@ class Attempt:
         await self._settle_stop()
         return True
 
-    async def _on_death(self, worker: WorkerProcess, status: int) -> None:
+    async def _on_death(self, worker: Worker, end: Exit) -> None:
         await self._flush_metrics()
         if self._stop is not None:
             await self._settle_stop()
             return
-        ended = self._lost or worker.describe(status)
+        ended = self._lost or str(end)
         if self._silent:
             ended = f"killed after it had given no sign of life for {self._core.config.timings.lease:g} s"
         tail = await asyncio.to_thread(worker.log_tail)
         logger.warning("worker of %s, attempt %d: %s", self.job.name, self.job.attempt, ended)
         text = f"the worker died ({ended})" + (f"; its last lines:\n{tail}" if tail else "")
         await self._record(convert.log_event(text, self.job.attempt, self._core.clock()))
-        await self._settle_death(ended)
+        await self._settle_death(ended, own=not end.lost)
 
-    async def _settle_death(self, ended: str) -> None:
-        crashes, most = self.job.crashes + 1, self._core.config.max_worker_restarts
+    async def _settle_unstarted(self) -> None:
+        if self._stop is not None:
+            await self._settle_stop()
+        else:
+            await self._settle_death(self._lost, own=False)
+
+    async def _settle_death(self, ended: str, own: bool) -> None:
+        """Begin again, or give up after too many deaths that were the job's own doing."""
+        crashes, most = self.job.crashes + own, self._core.config.max_worker_restarts
         if crashes <= most:
             await self._move((JobState.PENDING, JobState.RUNNING), JobState.QUEUED, crashes=crashes)
             # The order to cancel may have come after the worker's death.

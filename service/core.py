@@ -12,6 +12,7 @@ from .bus import Bus
 from .config import ServerConfig
 from .draw_cache import DrawCache
 from .errors import stopping
+from .executor import Executor, LocalExecutor
 from .metrics import Metrics
 from .pool import Pool
 from .sending import Lanes
@@ -47,6 +48,8 @@ class Core:
     """For streams of large chunks."""
     drawn: DrawCache = field(default_factory=lambda: DrawCache(0))
     """Draws made lately."""
+    executor: Executor = field(default_factory=LocalExecutor)
+    """Where workers run."""
     owner: str = field(default_factory=lambda: secrets.token_hex(8))
     """Of this run of the server: what it claims is nobody else's."""
     stopping: bool = False

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from gephyra.protos import worker_pb2
 
 from .errors import DeadlineExceeded, Internal, Reason, ServiceError, Unavailable, stopping
-from .process import WorkerProcess, serving_environment
+from .executor import Executor, Exit, LocalExecutor, Worker, WorkerSpec, serving_environment
 from .tracing import CURRENT, NoTracing, Tracing, record_work
 
 __all__ = ["Pool"]
@@ -22,6 +22,12 @@ _FINAL = frozenset({
 })  # fmt: skip
 
 
+class _Idle(NamedTuple):
+    worker: Worker
+    key: str
+    """What it worked on last."""
+
+
 class Pool:
     """At most `size` serving workers, started when first needed.
 
@@ -30,14 +36,16 @@ class Pool:
         busy: How many of them are at work.
     """
 
-    def __init__(self, size: int, artefacts: Path, logs: Path, tracing: Tracing | None = None) -> None:
+    def __init__(
+        self, size: int, artefacts: Path, logs: Path, tracing: Tracing | None = None, executor: Executor | None = None
+    ) -> None:
         self.size = size
         self.busy = 0
         self._slots = asyncio.Semaphore(size)
-        self._artefacts = artefacts
-        self._logs = logs
+        self._spec = WorkerSpec(artefacts, logs / "serving.log", serving_environment())
+        self._executor = executor or LocalExecutor()
         self._tracing = tracing or NoTracing()
-        self._idle: list[WorkerProcess] = []
+        self._idle: list[_Idle] = []
         self._closed = False
         self._next_id = 0
 
@@ -71,20 +79,20 @@ class Pool:
                     f"the work took longer than the server's limit of {seconds:g} s and was stopped",
                 ) from None
             except asyncio.CancelledError:
-                await self._stop(worker, command.id)
+                await self._stop(worker, key, command.id)
                 raise
             except BaseException:
                 await worker.close()
                 raise
             record_work(self._tracing, command, event)
-            await self._give_back(worker)
+            await self._give_back(worker, key)
             return event
 
     async def close(self) -> None:
         """End every idle worker, and those at work when they are given back."""
         self._closed = True
         idle, self._idle = self._idle, []
-        await asyncio.gather(*(worker.close(seconds=1.0) for worker in idle))
+        await asyncio.gather(*(each.worker.close(seconds=1.0) for each in idle))
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
@@ -95,25 +103,23 @@ class Pool:
             finally:
                 self.busy -= 1
 
-    async def _take(self, key: str) -> WorkerProcess:
+    async def _take(self, key: str) -> Worker:
         if self._closed:
             raise stopping()
-        for worker in sorted(self._idle, key=lambda worker: worker.last_key != key):
-            self._idle.remove(worker)
-            if worker.alive:
-                worker.last_key = key
-                return worker
-        worker = await WorkerProcess.start(self._artefacts, self._logs / "serving.log", 1, serving_environment())
-        worker.last_key = key
-        return worker
+        for each in sorted(self._idle, key=lambda each: each.key != key):
+            self._idle.remove(each)
+            if each.worker.alive:
+                return each.worker
+            await each.worker.close()
+        return await self._executor.start(self._spec)
 
-    async def _give_back(self, worker: WorkerProcess) -> None:
+    async def _give_back(self, worker: Worker, key: str) -> None:
         if self._closed:
             await worker.close()
         else:
-            self._idle.append(worker)
+            self._idle.append(_Idle(worker, key))
 
-    async def _stop(self, worker: WorkerProcess, command_id: int) -> None:
+    async def _stop(self, worker: Worker, key: str, command_id: int) -> None:
         """The caller went away: end the work within a block, and keep the worker if it answers in time."""
         stop = worker_pb2.WorkerCommand(id=command_id, stop=worker_pb2.WorkerCommand.Stop(command_id=command_id))
         try:
@@ -121,14 +127,14 @@ class Pool:
                 await worker.send(stop)
                 while (event := await worker.receive()) is not None:
                     if event.id == command_id and event.WhichOneof("event") not in ("block", "log"):
-                        return await self._give_back(worker)
+                        return await self._give_back(worker, key)
         except (TimeoutError, asyncio.CancelledError):
             pass
         await worker.close()
 
 
 async def _converse(
-    worker: WorkerProcess,
+    worker: Worker,
     command: worker_pb2.WorkerCommand,
     on_block: Callable[[worker_pb2.WorkerEvent.Block], None] | None,
 ) -> worker_pb2.WorkerEvent:
@@ -148,8 +154,7 @@ async def _converse(
     raise _death(await worker.close(seconds=1.0))
 
 
-def _death(status: int) -> ServiceError:
-    ended = WorkerProcess.describe(status)
+def _death(end: Exit) -> ServiceError:
     return Unavailable(
-        Reason.WORKER_DIED, f"the process at work died ({ended}); the same request may succeed if it is repeated"
+        Reason.WORKER_DIED, f"the process at work died ({end}); the same request may succeed if it is repeated"
     )

@@ -34,6 +34,7 @@ from .config import TENANT, ServerConfig
 from .core import Core
 from .dataset_service import DatasetService
 from .draw_cache import DrawCache
+from .executor import Executor, LocalExecutor
 from .home import open_store
 from .importing import Importer
 from .interceptor import CallInterceptor
@@ -85,8 +86,8 @@ class Server:
         admin_address: `host:port` of the admin port once it was started; empty without one.
     """
 
-    def __init__(self, config: ServerConfig, tracing: Tracing | None = None) -> None:
-        data = config.data
+    def __init__(self, config: ServerConfig, tracing: Tracing | None = None, executor: Executor | None = None) -> None:
+        data, executor = config.data, executor or LocalExecutor()
         logs = data / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         artefacts = Artefacts(data / "artefacts")
@@ -94,11 +95,11 @@ class Server:
         for each in (artefacts, uploads.whole, contents):
             each.clean()
         metrics, tracing = Metrics(), tracing or NoTracing()
-        pool = Pool(config.draw_workers, artefacts.folder, logs, tracing)
+        pool = Pool(config.draw_workers, artefacts.folder, logs, tracing, executor)
         store = open_store(data, config.database_url)
         self._core = Core(
             config, store, artefacts, uploads, contents, pool, Bus(), lambda: time.time_ns() // 1000, metrics, tracing,
-            Lanes(), DrawCache(config.draw_cache_bytes),
+            Lanes(), DrawCache(config.draw_cache_bytes), executor,
         )  # fmt: skip
         self._count()
         self.admin_address = ""
@@ -133,6 +134,7 @@ class Server:
         self._core.bus.publish_all()
         await self._server.stop(self._core.config.timings.shutdown_grace)
         await self._core.pool.close()
+        await self._core.executor.close()
         if self._admin is not None:
             await asyncio.to_thread(self._admin.close)
         await asyncio.to_thread(self._core.store.close)

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-__all__ = ["clean", "sweep", "take_over"]
+__all__ = ["clean", "sampler_path", "sweep", "take_over"]
 
 # What versions up to 0.2 had in the folder of a job.
 _EARLIER = "checkpoints"
@@ -27,6 +27,11 @@ def take_over(job: Path, attempt: int) -> Path:
     for part in mine.glob("*.part"):
         part.unlink()
     return mine
+
+
+def sampler_path(work: Path) -> Path:
+    """Where an attempt with that folder leaves its sampler."""
+    return work / "sampler.safetensors"
 
 
 def clean(job: Path) -> None:

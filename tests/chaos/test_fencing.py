@@ -23,6 +23,7 @@ from gephyra.service.attempt import Attempt, Superseded
 from gephyra.service.bus import Bus
 from gephyra.service.config import TENANT, ServerConfig, Timings
 from gephyra.service.core import Core
+from gephyra.service.executor.local import LocalWorker
 from gephyra.service.pool import Pool
 from gephyra.service.reports import to_report
 from gephyra.service.server import Server
@@ -88,7 +89,7 @@ async def test_a_worker_that_cannot_be_killed_wakes_up_and_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a machine that is out of reach: the server cannot end the process, which is stopped and goes on later."""
-    monkeypatch.setattr("gephyra.service.process._REAP_SECONDS", 0.5)
+    monkeypatch.setattr("gephyra.service.executor.process._REAP_SECONDS", 0.5)
     timings = Timings(heartbeat=HEARTBEAT, lease=LEASE, drain=5.0)
     server = Server(ServerConfig(tmp_path, "127.0.0.1:0", timings=timings))
     await server.start()
@@ -97,10 +98,10 @@ async def test_a_worker_that_cannot_be_killed_wakes_up_and_is_refused(
     supervisor.wake()
     await _until(lambda: any(folder.glob("work-1/checkpoint-*")))
     worker = supervisor._attempts[job.name]._worker
-    assert worker is not None
+    assert isinstance(worker, LocalWorker)
     process = psutil.Process(worker.pid)
     for way in ("kill", "terminate"):
-        monkeypatch.setattr(worker, way, lambda: None)
+        monkeypatch.setattr(worker._process, way, lambda: None)
     process.suspend()
     try:
         await _until(lambda: core.store.read_now(jobs.find, job.name).state is JobState.RUNNING and _attempt(core) == 2)

@@ -1,0 +1,43 @@
+"""The command that begins an attempt."""
+
+from pathlib import Path
+
+from gephyra.protos import worker_pb2
+from gephyra.samplers.denoising.settings import DenoisingSettings
+
+from .core import Core
+from .dataset_service import find_dataset
+from .denoising import to_denoising, to_table
+from .settings import to_config
+from .store.records import JobRecord
+from .workspace import sampler_path
+
+__all__ = ["training_command"]
+
+
+async def training_command(core: Core, job: JobRecord, work: Path, threads: int) -> worker_pb2.WorkerCommand:
+    """What a worker is to do for this job, with checkpoints and result in the folder `work`."""
+    table = None
+    if job.dataset:
+        # It is there: nobody can delete a data set that an unfinished job needs.
+        dataset = await core.store.read(find_dataset, job.dataset)
+        table = to_table(dataset, core.datasets.path(dataset.content))
+    if isinstance(job.settings, DenoisingSettings):
+        fit = worker_pb2.WorkerCommand.Fit(
+            table=table,
+            config=to_denoising(job.settings),
+            checkpoint_folder=str(work),
+            sampler_path=str(sampler_path(work)),
+            target_path=str(core.artefacts.path(job.target_digest)) if job.target else "",
+        )
+        return worker_pb2.WorkerCommand(id=1, fit=fit)
+    train = worker_pb2.WorkerCommand.Train(
+        target_path=str(core.artefacts.path(job.target_digest)),
+        config=to_config(job.settings),
+        checkpoint_folder=str(work),
+        sampler_path=str(sampler_path(work)),
+        threads=threads,
+        start_path=str(core.artefacts.path(job.start_digest)) if job.start else "",
+        samples=table,
+    )
+    return worker_pb2.WorkerCommand(id=1, train=train)
