@@ -91,25 +91,21 @@ class WorkerCommand(_message.Message):
         RANK_FIELD_NUMBER: _builtins.int
         SIZE_FIELD_NUMBER: _builtins.int
         STORE_FIELD_NUMBER: _builtins.int
-        HOST_FIELD_NUMBER: _builtins.int
         rank: _builtins.int
         """The first, 0, prepares, decides, writes and finishes; the others assist."""
         size: _builtins.int
         store: _builtins.str
         """File through which they find each other, new for this attempt."""
-        host: _builtins.str
-        """Address of this worker's machine that the others can reach; empty: loopback."""
         def __init__(
             self,
             *,
             rank: _builtins.int = ...,
             size: _builtins.int = ...,
             store: _builtins.str = ...,
-            host: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "rank", b"rank", "size", b"size", "store", b"store"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["rank", b"rank", "size", b"size", "store", b"store"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,8 +1,8 @@
 """A group over torch's gloo: sockets between processes, on one machine or several.
 
-Gloo is told where to listen and finds its peers through a file in a folder that all of them can write. Nothing on these
-sockets is authenticated or encrypted: on one machine they are bound to loopback, and on several the network between
-them has to be trusted. What travels is small, so tensors of other devices go by way of the processor's memory.
+Gloo finds its peers through a file in a folder that all of them can write. Nothing on its sockets is authenticated or
+encrypted: on one machine they are bound to loopback, and on several the network between them has to be trusted. What
+travels is small, so tensors of other devices go by way of the processor's memory.
 """
 
 from datetime import timedelta
@@ -19,6 +19,7 @@ __all__ = ["Gloo"]
 # A minute is much for a step and too little for a program that is compiled on first use; a process that has died is
 # noticed at once, through its socket.
 _TIMEOUT_SECONDS = 600.0
+_LOOPBACK = "127.0.0.1"
 
 
 @final
@@ -29,7 +30,8 @@ class Gloo(Group):
         store: File through which they find each other, new for this group.
         rank: Which worker this is.
         size: How many there are; the constructor waits for all of them.
-        host: Address of this machine that the others can reach.
+        here: A name for where this one is; where all have the same, they meet on loopback.
+        address: Of this machine, that the others can reach; for where they have not.
         timeout: Seconds that one exchange may take.
 
     Raises:
@@ -37,16 +39,20 @@ class Gloo(Group):
     """
 
     def __init__(
-        self, store: Path, rank: int, size: int, host: str = "127.0.0.1", timeout: float = _TIMEOUT_SECONDS
-    ) -> None:
+        self, store: Path, rank: int, size: int, here: str = "", address: str = _LOOPBACK,
+        timeout: float = _TIMEOUT_SECONDS,
+    ) -> None:  # fmt: skip
         self.rank, self.size = rank, size
-        gloo, limit = dist.ProcessGroupGloo, timedelta(seconds=timeout)
-        options = gloo._Options()
-        options._devices, options._timeout = [gloo.create_device(hostname=host)], limit
+        # The public way makes a group that is global to the process, on whatever address the machine's name has.
+        gloo, options, limit = dist.ProcessGroupGloo, dist.ProcessGroupGloo._Options(), timedelta(seconds=timeout)
         try:
             meeting = dist.FileStore(str(store), size)
             meeting.set_timeout(limit)
-            self._gloo = gloo(meeting, rank, size, options)
+            meeting.set(f"here/{rank}", here)
+            together = len({meeting.get(f"here/{other}") for other in range(size)}) == 1
+            options._devices = [gloo.create_device(hostname=_LOOPBACK if together else address)]
+            options._timeout = limit
+            self._gloo: Any = gloo(meeting, rank, size, options)
         except RuntimeError as error:
             raise GroupLost(f"worker {rank} of {size} did not find the others: {error}") from error
 
@@ -68,7 +74,8 @@ class Gloo(Group):
 
     def close(self) -> None:
         """Leave; the others then get GroupLost from whatever they wait for."""
-        self._gloo.abort()
+        # Its sockets close when nothing refers to it any more, and not before.
+        self._gloo = None
 
     def _wait(self, work: Any) -> None:
         try:

@@ -72,6 +72,11 @@ class Share(NamedTuple):
         return self.group.size == 1
 
     @property
+    def empty(self) -> bool:
+        """Whether there are too few paths for this worker to have any."""
+        return self.rows.start == self.rows.stop
+
+    @property
     def rows(self) -> slice:
         """Which paths they are."""
         return self._of(self.group.rank)

@@ -75,6 +75,9 @@ def descend(bridge: Bridge, path: Path, loss: DetachedLoss, share: Share | None 
     """
     share = Share(_ALONE, path.log_density.shape[0]) if share is None else share
     chunks = list(spans(bridge, path))
+    if share.empty:
+        none = torch.empty(bridge.steps, 0, dtype=torch.float64, device=path.state.device)
+        return PathWeights.of(none, none, none[0], none[0]).of_all(share)
     if len(chunks) != 1:
         weights = path_weights(bridge, path).of_all(share)
     else:

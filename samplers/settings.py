@@ -6,8 +6,8 @@ from enum import StrEnum
 from typing import Any, Self
 
 __all__ = [
-    "Budget", "Device", "Goal", "Inconsistent", "Integrator", "Learn", "Loss", "Method", "Precision", "Precondition", "Preset",
-    "TrainingSettings",
+    "Budget", "Device", "Goal", "Inconsistent", "Integrator", "Learn", "Loss", "Method", "Precision", "Precondition",
+    "Preset", "TrainingSettings",
 ]  # fmt: skip
 
 

@@ -21,9 +21,8 @@ from ..given import GivenDraws
 from ..group import Alone, Group
 from ..noise import NoiseSource
 from ..objective import Gradient, Objective
-from ..simulate import simulate
 from ..stepper import cosine, join_parts, part_of
-from ..weigh import log_weights
+from .watched import watched
 
 __all__ = ["DenoisingStart"]
 
@@ -96,8 +95,7 @@ class DenoisingStart(Objective):
             self._put_back()
         if self._keeper.done:
             self._take_over()
-        paths = simulate(bridge, target, noise.own((bridge.noise_rows, _WATCHED, bridge.dim), "denoise/watched"))
-        self._watched = noise.share(_WATCHED).gather(log_weights(bridge, paths))
+        self._watched = watched(bridge, target, noise, _WATCHED, "denoise/watched")
 
     def _take_over(self) -> None:
         self._put_back()

@@ -29,9 +29,10 @@ from ..noise import NoiseSource
 from ..objective import Gradient, Objective, descend
 from ..path import Path
 from ..settings import TrainingSettings
-from ..simulate import simulate, simulate_backward
+from ..simulate import simulate_backward
 from ..stepper import cosine
 from ..weigh import PathWeights, log_weights, path_weights
+from .watched import watched
 
 __all__ = ["WarmStart"]
 
@@ -111,10 +112,7 @@ class WarmStart(Objective):
         # Said by one: on other hardware the same sum may fall on the other side.
         effective = noise.group.first(torch.tensor(_effective(weights.backward.sum(0) - before)))
         self._stale = float(effective) < _LEAST_ESS
-        watched = max(noise.group.size, 2, batch // _WATCHED)
-        with torch.no_grad():
-            own = simulate(bridge, target, noise.own((bridge.noise_rows, watched, bridge.dim)))
-        return Gradient.of(noise.share(watched).gather(log_weights(bridge, own)), warming=True)
+        return Gradient.of(watched(bridge, target, noise, max(2, batch // _WATCHED)), warming=True)
 
     def tensors(self) -> dict[str, Tensor]:
         stale = {"warm_stale": torch.tensor(self._stale)}

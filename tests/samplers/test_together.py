@@ -3,7 +3,6 @@
 Workers are threads of this process over real sockets. Everything is in double precision, where rounding is 1e-16.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,25 +13,30 @@ from torch import Tensor, nn
 
 from gephyra.samplers.bridge import Bridge
 from gephyra.samplers.given import part_rows
-from gephyra.samplers.group import Alone, Group, Share, tell
-from gephyra.samplers.noise import NoiseSource
+from gephyra.samplers.group import Alone, Group
 from gephyra.samplers.objective import Objective
 from gephyra.samplers.objectives.start import warm_start
 from gephyra.samplers.optimise import Optimiser
 from gephyra.samplers.random import rough_normal_columns, rough_normal_noise
 from gephyra.samplers.settings import Loss, Method, TrainingSettings
-from gephyra.targets.base import Target
+from gephyra.targets.base import OpaqueTarget, Target
 from tests.samplers.bridges import UnnormalisedNormal, objective_of, random_bridge
 from tests.samplers.together import together
 
 DIM, BATCH = 3, 12
 
 
-class Holed(UnnormalisedNormal):
-    """Not finite where the first coordinate is beyond 0.8: some paths are of no use, on some workers more than on others."""
+class Holed(OpaqueTarget):
+    """A normal, but not a number where the first coordinate is beyond 1: some paths are of no use."""
 
-    def _log_density(self, x: Tensor) -> Tensor:
-        return torch.where(x[:, 0] > 0.8, torch.nan * x[:, 0], super()._log_density(x))
+    dim = DIM
+
+    def _evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        hole = torch.where(x[:, :1] > 1.0, torch.nan, 0.0)
+        return -0.5 * x.square().sum(-1) + hole[:, 0], hole - x
+
+    def sample(self, count: int, generator: torch.Generator) -> Tensor | None:
+        return torch.randn(count, DIM, generator=generator, dtype=torch.float64)
 
 
 class Case(NamedTuple):
@@ -47,11 +51,10 @@ class Case(NamedTuple):
         return random_bridge(self.method, DIM, steps=5, networks=0.1).double()
 
     def objective(self, bridge: Bridge, target: Target) -> Objective:
-        settings = self.settings()
         found = objective_of(bridge, self.loss, target, BATCH, reward_to_go=self.reward_to_go)
         if self.warm:
             rows = 0.7 * torch.randn(64, DIM, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.5
-            found = warm_start(bridge, settings, part_rows(rows, 0), found)
+            found = warm_start(bridge, self.settings(), part_rows(rows, 0), found)
         return found.double()
 
     def settings(self) -> TrainingSettings:
@@ -71,7 +74,7 @@ CASES = {
     "denoiser": Case(Method.DDPM),
     "denoiser, warm": Case(Method.DDPM, warm=True),
 }
-TARGETS: dict[str, Target] = {"smooth": UnnormalisedNormal(0.5, 0.7, DIM), "holed": Holed(0.5, 0.7, DIM)}
+TARGETS: dict[str, Target] = {"smooth": UnnormalisedNormal(0.5, 0.7, DIM), "holed": Holed()}
 
 
 class Found(NamedTuple):
@@ -119,3 +122,19 @@ def test_twenty_steps_of_two_workers_end_where_those_of_one_do(name: str, tmp_pa
     first, second = together(tmp_path, 2, lambda group: steps(case, target, group, 20))
     assert off(first.parameters, alone.parameters) < 1e-8
     assert torch.equal(first.parameters, second.parameters)
+
+
+def test_the_laws_above_are_about_paths_that_are_lost_and_gradients_that_are_not_nothing() -> None:
+    found = steps(CASES["rkl-ld"], TARGETS["holed"], Alone(), 1)
+    thirds = found.log_weight.isfinite().view(3, -1).sum(1).tolist()
+    assert len(set(thirds)) > 1
+    assert found.gradient.norm() > 0.1
+
+
+@pytest.mark.parametrize("shape", [(5, 12, 3), (4, 7, 1), (3, 64, 5), (9, 3, 26)])
+def test_own_columns_of_the_noise_are_those_of_the_whole(shape: tuple[int, int, int]) -> None:
+    whole = rough_normal_noise(shape, "tests", 3, 4)
+    ends = np.random.default_rng(0).integers(0, shape[1] + 1, (50, 2))
+    for first, last in np.sort(ends, 1).tolist():
+        columns = slice(first, last)
+        assert torch.equal(rough_normal_columns(shape, columns, "tests", 3, 4), whole[:, columns])

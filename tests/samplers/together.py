@@ -13,7 +13,7 @@ __all__ = ["together"]
 T = TypeVar("T")
 
 
-def together(folder: Path, size: int, work: Callable[[Group], T], timeout: float = 60.0) -> list[T]:
+def together(folder: Path, size: int, work: Callable[[Group], T], timeout: float = 20.0) -> list[T]:
     """What `work` returns at each worker, by rank. Raises what the lowest rank raised."""
     found: dict[int, T] = {}
     errors: dict[int, BaseException] = {}
