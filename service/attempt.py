@@ -11,7 +11,7 @@ from pathlib import Path
 from google.rpc import code_pb2
 
 from gephyra.protos import worker_pb2
-from gephyra.samplers.settings import Device
+from gephyra.samplers.settings import Device, TrainingSettings
 
 from . import convert, jobs
 from .commands import training_command
@@ -25,6 +25,7 @@ from .lease import keep_lease
 from .reports import from_report
 from .store import jobs as job_store
 from .store.records import AnyMetrics, JobRecord, JobState
+from .team import start_team
 from .tracing import record_work
 from .workspace import clean, sampler_path, take_over
 
@@ -74,6 +75,11 @@ class Attempt:
             "failed": self._on_failed,
             "stopped": self._on_stopped,
         }
+
+    @property
+    def workers(self) -> int:
+        """How many processes take part in it."""
+        return self.job.settings.workers if isinstance(self.job.settings, TrainingSettings) else 1
 
     async def run(self, traceparent: str = "") -> None:
         """Start the worker, follow it to its end, and leave the job QUEUED or in a terminal state."""
@@ -131,7 +137,8 @@ class Attempt:
         environment, beat = training_environment(self._threads), self._core.config.timings.heartbeat
         gpus = 1 if self.job.settings.device is Device.CUDA else 0
         spec = WorkerSpec(self._core.artefacts.folder, log, environment, self._threads, beat, self._threads, gpus)
-        self._starting = asyncio.create_task(self._core.executor.start(spec))
+        work = self._folder / f"work-{self.job.attempt}"
+        self._starting = asyncio.create_task(start_team(self._core.executor, spec, self.workers, work))
         try:
             await asyncio.wait([self._starting])
             return None if self._starting.cancelled() else self._starting.result()

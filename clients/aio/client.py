@@ -139,7 +139,8 @@ class AsyncClient:
         learn_prior: bool | None = None, learn_annealing: bool | None = None, learn_time: bool | None = None,
         diffusion_rate: float | None = None, prior_rate: float | None = None, annealing_rate: float | None = None,
         time_rate: float | None = None, reward_to_go: bool | None = None, ema: float | None = None,
-        device: str | None = None, precision: str | None = None, **model: Unpack[DenoisingOptions],
+        device: str | None = None, precision: str | None = None, workers: int | None = None,
+        **model: Unpack[DenoisingOptions],
     ) -> AsyncJob:  # fmt: skip
         """Start to train a sampler of a target, or a model of a data set; the job, at once.
 
@@ -183,6 +184,7 @@ class AsyncClient:
             ema: Decay a step of the averaged parameters that the sampler keeps, in [0, 1); 0, the last ones.
             device: `auto` (default: a GPU where the server has one), `cpu` or `cuda`.
             precision: `float32` (default) or `float64`, of states and networks; weights are always float64.
+            workers: Processes that share the paths of a step, up to rounding the same run; 1.
             **model: What only a model of data has: see DenoisingOptions, also for its other defaults.
 
         Raises:
@@ -199,7 +201,7 @@ class AsyncClient:
             integrator=integrator, learning_rate=learning_rate, learn_diffusion=learn_diffusion,
             learn_prior=learn_prior, learn_annealing=learn_annealing, learn_time=learn_time,
             diffusion_rate=diffusion_rate, prior_rate=prior_rate, annealing_rate=annealing_rate, time_rate=time_rate,
-            reward_to_go=reward_to_go, ema=ema, device=device, precision=precision,
+            reward_to_go=reward_to_go, ema=ema, device=device, precision=precision, workers=workers,
         )  # fmt: skip
         request = job_request(target, options, model)
         try:

@@ -55,6 +55,7 @@ from .training import (
     TargetEvaluations,
     TimeRate,
     Width,
+    Workers,
 )  # fmt: skip
 
 __all__ = ["cancel", "jobs", "train", "watch"]
@@ -73,8 +74,9 @@ def train(
     learn_prior: LearnPrior = None, learn_annealing: LearnAnnealing = None, learn_time: LearnTime = None,
     diffusion_rate: DiffusionRate = None, prior_rate: PriorRate = None, annealing_rate: AnnealingRate = None,
     time_rate: TimeRate = None, reward_to_go: RewardToGo = None, ema: Ema = None, seed: Seed = 0, device: Device = None,
-    precision: Precision = None, prediction: Prediction = None, weighting: Weighting = None, schedule: Schedule = None,
-    levels: Levels = None, head: Head = None, time_steps: TimeSteps = None, high: High = None, blocks: Blocks = None,
+    precision: Precision = None, workers: Workers = None, prediction: Prediction = None, weighting: Weighting = None,
+    schedule: Schedule = None, levels: Levels = None, head: Head = None, time_steps: TimeSteps = None,
+    high: High = None, blocks: Blocks = None,
     image: Image = None, weight_decay: WeightDecay = None, validation: Validation = None, solver: Solver = None,
     solver_steps: SolverSteps = None, score_of: ScoreOf = None,
     detach: Annotated[bool, typer.Option("--detach", help="Do not wait (with --server only).")] = False,
@@ -104,7 +106,7 @@ def train(
             learning_rate=learning_rate, learn_diffusion=learn_diffusion, learn_prior=learn_prior,
             learn_annealing=learn_annealing, learn_time=learn_time, diffusion_rate=diffusion_rate,
             prior_rate=prior_rate, annealing_rate=annealing_rate, time_rate=time_rate, reward_to_go=reward_to_go,
-            ema=ema, device=device, precision=precision, prediction=prediction, weighting=weighting,
+            ema=ema, device=device, precision=precision, workers=workers, prediction=prediction, weighting=weighting,
             schedule=schedule, levels=levels, head=head, time_steps=time_steps, high=high, blocks=blocks,
             image=image_of(image), weight_decay=weight_decay, validation=validation, solver=solver,
             solver_steps=solver_steps, score_of=score_of,
