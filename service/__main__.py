@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .config import DATABASE_URL, ServerConfig, Timings
+from .config import DATABASE_URL, Limits, ServerConfig, Timings
 from .full import MESSAGE, is_full
 from .lock import FolderLock, FolderLocked
 from .logs import LogStyle, logged
@@ -53,7 +53,8 @@ def _run(options: argparse.Namespace, timings: Timings) -> int:
     try:
         config = ServerConfig(
             data=options.data.resolve(), address=_address(options), database_url=options.database_url,
-            running_jobs=options.running_jobs, draw_workers=options.draw_workers, timings=timings,
+            running_jobs=options.running_jobs or options.cpus or 1, cpus=options.cpus, gpus=options.gpus,
+            limits=Limits(max_queued_jobs=options.queued_jobs), draw_workers=options.draw_workers, timings=timings,
             draw_cache_bytes=options.draw_cache << 20,
             admin=None if options.admin_port is None else (options.admin_host, options.admin_port),
         )  # fmt: skip
@@ -114,8 +115,18 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--listen", metavar="HOST:PORT", help="loopback address; port 0 takes a free one")
     where.add_argument("--socket", type=Path, metavar="PATH", help="Unix socket to make")
     parser.add_argument(
-        "--running-jobs", type=_positive, default=1, metavar="N", help="jobs at the same time (default 1)"
+        "--running-jobs", type=_positive, metavar="N", help="jobs at the same time (default: as --cpus, or 1)"
     )
+    parser.add_argument(
+        "--cpus", type=_positive, metavar="N", help="processors for jobs together (default: enough for those jobs)"
+    )
+    parser.add_argument(
+        "--gpus", type=_gpus, metavar="LIST", help="GPUs for jobs, one a job, like 0,1 (default: each job sees all)"
+    )
+    parser.add_argument(
+        "--queued-jobs", type=_whole, default=Limits.max_queued_jobs, metavar="N",
+        help=f"jobs that may wait (default {Limits.max_queued_jobs})",
+    )  # fmt: skip
     parser.add_argument(
         "--draw-workers", type=_positive, default=1, metavar="N", help="warm drawing processes (default 1)"
     )
@@ -165,6 +176,14 @@ def _port(text: str) -> int:
     if not 0 <= value <= 65535:
         raise argparse.ArgumentTypeError(f"expected 0 to 65535, got {value}")
     return value
+
+
+def _gpus(text: str) -> tuple[str, ...]:
+    """Names as CUDA_VISIBLE_DEVICES has them: numbers or UUIDs; none for an empty text."""
+    names = tuple(name.strip() for name in text.split(",") if text.strip())
+    if "" in names or len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError(f"expected different GPUs with commas between, like 0,1; got {text!r}")
+    return names
 
 
 def _whole(text: str) -> int:

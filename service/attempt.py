@@ -27,7 +27,7 @@ from .settings import to_config
 from .store import jobs as job_store
 from .store.records import AnyMetrics, JobRecord, JobState
 from .tracing import record_work
-from .workspace import clean, take_over
+from .workspace import settle, take_over
 
 __all__ = ["Attempt", "Stop", "Superseded"]
 
@@ -40,6 +40,7 @@ class Stop(Enum):
     """Why a worker is asked to stop."""
 
     CANCEL = "the job was cancelled"
+    PAUSE = "the job is to pause"
     DRAIN = "the server is stopping"
 
 
@@ -50,8 +51,9 @@ class Superseded(Exception):
 class Attempt:
     """Attempt `job.attempt` of a job that was just claimed. `run` once; `stop` at any time."""
 
-    def __init__(self, core: Core, job: JobRecord, threads: int) -> None:
+    def __init__(self, core: Core, job: JobRecord, threads: int, environment: Mapping[str, str] | None = None) -> None:
         self.job = job
+        self._environment = dict(environment or {})
         self._core = core
         self._threads = threads
         self._folder = core.job_folder(job.name)
@@ -76,10 +78,11 @@ class Attempt:
         }
 
     async def run(self, traceparent: str = "") -> None:
-        """Start the worker, follow it to its end, and leave the job QUEUED or in a terminal state."""
+        """Start the worker, follow it to its end, and leave the job QUEUED, PAUSED or in a terminal state."""
         work = await asyncio.to_thread(take_over, self._folder, self.job.attempt)
         log = self._folder / f"attempt-{self.job.attempt}.log"
-        environment, beat = training_environment(self._threads), self._core.config.timings.heartbeat
+        environment = training_environment(self._threads) | self._environment
+        beat = self._core.config.timings.heartbeat
         worker = await WorkerProcess.start(self._core.artefacts.folder, log, self._threads, environment, beat)
         self._worker = worker
         holding = asyncio.create_task(self._hold(worker))
@@ -99,12 +102,11 @@ class Attempt:
             await worker.close(seconds=1.0)
 
     def stop(self, reason: Stop) -> None:
-        """Ask the worker to stop, in ways it cannot refuse in the end. A cancel overrides a drain."""
-        first = self._stop is None
-        if first or reason is Stop.CANCEL:
+        """Ask the worker to stop, in ways it cannot refuse in the end. A cancel overrides the rest: it is quicker."""
+        if self._stop is None or (reason is Stop.CANCEL and self._stop is not reason):
             self._stop = reason
-        if first and self._worker is not None:
-            self._begin_stopping()
+            if self._worker is not None:
+                self._begin_stopping()
 
     def kill(self) -> None:
         """End the worker now."""
@@ -117,6 +119,8 @@ class Attempt:
         worker.kill()
 
     def _begin_stopping(self) -> None:
+        if self._stopping is not None:
+            self._stopping.cancel()
         self._stopping = asyncio.create_task(self._escalate())
 
     async def _escalate(self) -> None:
@@ -208,7 +212,7 @@ class Attempt:
             jobs.succeed, self.job, sampler, str(uuid.uuid4()), digest, report, self._core.clock()
         ):
             raise RuntimeError("the job or its target was changed by someone else")
-        await self._ended()
+        await self._ended(JobState.SUCCEEDED)
         return True
 
     async def _on_failed(self, event: _Event) -> bool:
@@ -218,13 +222,13 @@ class Attempt:
 
     async def _on_stopped(self, event: _Event) -> bool:
         await self._flush_metrics()
-        await self._settle_stop()
+        await self._put_back()
         return True
 
     async def _on_death(self, worker: WorkerProcess, status: int) -> None:
         await self._flush_metrics()
         if self._stop is not None:
-            await self._settle_stop()
+            await self._put_back()
             return
         ended = self._lost or worker.describe(status)
         if self._silent:
@@ -238,10 +242,7 @@ class Attempt:
     async def _settle_death(self, ended: str) -> None:
         crashes, most = self.job.crashes + 1, self._core.config.max_worker_restarts
         if crashes <= most:
-            await self._move((JobState.PENDING, JobState.RUNNING), JobState.QUEUED, crashes=crashes)
-            # The order to cancel may have come after the worker's death.
-            if await self._move((JobState.CANCELLING,), JobState.CANCELLED):
-                await self._ended()
+            await self._put_back(crashes=crashes)
             return
         message = f"the worker died {crashes} times, at last {ended}; the job's log has its last lines"
         failure = Failure(code_pb2.UNAVAILABLE, Reason.WORKER_DIED, message)
@@ -251,18 +252,14 @@ class Attempt:
         # What would be cleaned may be another attempt's by now.
         if not await self._core.store.write(jobs.fail, self.job, failure, self._core.clock(), **changes):
             raise Superseded
-        await self._ended()
+        await self._ended(JobState.FAILED)
 
-    async def _settle_stop(self) -> None:
-        if await self._move((JobState.CANCELLING,), JobState.CANCELLED):
-            await self._ended()
-        else:
-            await self._move((JobState.PENDING, JobState.RUNNING), JobState.QUEUED)
-
-    async def _move(self, sources: tuple[JobState, ...], state: JobState, **changes: int) -> bool:
-        moved = await self._core.store.write(jobs.move, self.job, sources, state, self._core.clock(), **changes)
+    async def _put_back(self, **changes: int) -> None:
+        """What was asked of the job last decides, also where its worker died by itself."""
+        state = await self._core.store.write(jobs.put_back, self.job, self._core.clock(), **changes)
+        if state is JobState.CANCELLED:
+            await self._ended(state)
         self._publish()
-        return moved
 
     async def _flush_metrics(self) -> None:
         metrics, self._metrics = self._metrics, None
@@ -277,11 +274,11 @@ class Attempt:
         crash_point(Place.EVENT_STORED)
         self._publish()
 
-    async def _ended(self) -> None:
+    async def _ended(self, state: JobState) -> None:
         """A terminal state was reached: tell watchers, drop what only a further attempt would need."""
         crash_point(Place.JOB_ENDED)
         self._publish()
-        await asyncio.to_thread(clean, self._folder)
+        await asyncio.to_thread(settle, self._folder, state)
 
     def _publish(self) -> None:
         self._core.bus.publish(self.job.name)
