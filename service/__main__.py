@@ -124,8 +124,8 @@ def _parser() -> argparse.ArgumentParser:
         "--gpus", type=_gpus, metavar="LIST", help="GPUs for jobs, one a job, like 0,1 (default: each job sees all)"
     )
     parser.add_argument(
-        "--queued-jobs", type=_whole, default=Limits.max_queued_jobs, metavar="N",
-        help=f"jobs that may wait (default {Limits.max_queued_jobs})",
+        "--queued-jobs", type=_whole, default=Limits().max_queued_jobs, metavar="N",
+        help=f"jobs that may wait (default {Limits().max_queued_jobs})",
     )  # fmt: skip
     parser.add_argument(
         "--draw-workers", type=_positive, default=1, metavar="N", help="warm drawing processes (default 1)"

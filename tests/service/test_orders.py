@@ -104,7 +104,7 @@ EXPECTED: dict[Order, dict[JobState, tuple[JobState | None, bool, int] | None]] 
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("order", "state"), itertools.product(Order, JobState))
+@pytest.mark.parametrize(("order", "state"), list(itertools.product(Order, JobState)))
 def test_every_order_in_every_state(
     store: Store, place_job: Callable[[JobState], JobRecord], order: Order, state: JobState
 ) -> None:
@@ -138,16 +138,15 @@ def test_the_table_of_changes_is_the_one_that_streams_are_judged_by() -> None:
     assert {state: states for state, states in ours.items() if states} == {s: v for s, v in ledger.LEGAL.items() if s}
 
 
-@pytest.mark.parametrize(("state", "after"), itertools.product(JobState, JobState))
+@pytest.mark.parametrize("state", JobState)
 def test_no_change_but_those_of_the_table_can_be_stored(
-    store: Store, place_job: Callable[[JobState], JobRecord], state: JobState, after: JobState
+    store: Store, place_job: Callable[[JobState], JobRecord], state: JobState
 ) -> None:
     before = place_job(state)
-    if after in transitions.NEXT[state]:
-        assert store.write_now(jobs.move, before, (state,), after, 20)
-        return
-    with pytest.raises(AssertionError):
-        store.write_now(jobs.move, before, (state,), after, 20)
+    assert (state in TERMINAL) == (not transitions.NEXT[state])
+    for after in set(JobState) - transitions.NEXT[state]:
+        with pytest.raises(AssertionError):
+            store.write_now(jobs.move, before, (state,), after, 20)
     assert store.read_now(jobs.find, "job-one") == before
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -24,7 +25,7 @@ CONFIG = ServerConfig(Path(), "unix:/s", running_jobs=4, threads=1, cpus=4, gpus
 
 
 def put(connection: Connection, tenant: str, name: str, cpus: int = 1, device: Device = Device.CPU) -> None:
-    """A job that waits; it needs as many processors as its batch has paths, times two."""
+    """A job that waits; it needs a processor for two paths of its batch."""
     record = JobRecord(name, name, "t", "d", TrainingSettings(batch_size=2 * cpus, device=device), JobState.QUEUED, 5)
     job_store.add(connection, tenant, record, convert.job_state_event(record.state, 0, 5))
 
@@ -169,9 +170,7 @@ _JOB = st.tuples(st.sampled_from("abc"), st.integers(1, 3), st.sampled_from(list
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(waiting=st.lists(_JOB, min_size=1, max_size=12), ends=st.randoms(use_true_random=False))
-def test_every_job_that_fits_begins_once(
-    plain: Store, waiting: Sequence[tuple[str, int, Device]], ends: object
-) -> None:
+def test_every_job_begins_once(plain: Store, waiting: Sequence[tuple[str, int, Device]], ends: Random) -> None:
     plain.write_now(lambda connection: connection.execute(delete(schema.jobs)))
     for n, (tenant, cpus, device) in enumerate(waiting):
         plain.write_now(put, tenant, f"job-{n}", cpus, device)
@@ -179,7 +178,7 @@ def test_every_job_that_fits_begins_once(
     while plain.read_now(job_store.lines):
         scheduler.fill()
         assert scheduler.running, "jobs wait and nothing runs"
-        scheduler.end(ends.choice(sorted(scheduler.running)))  # type: ignore[attr-defined]
+        scheduler.end(ends.choice(sorted(scheduler.running)))
     assert sorted(scheduler.begun) == sorted(f"job-{n}" for n in range(len(waiting)))
 
 
