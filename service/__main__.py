@@ -114,19 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--listen", metavar="HOST:PORT", help="loopback address; port 0 takes a free one")
     where.add_argument("--socket", type=Path, metavar="PATH", help="Unix socket to make")
-    parser.add_argument(
-        "--running-jobs", type=_positive, metavar="N", help="jobs at the same time (default: as --cpus, or 1)"
-    )
-    parser.add_argument(
-        "--cpus", type=_positive, metavar="N", help="processors for jobs together (default: enough for those jobs)"
-    )
-    parser.add_argument(
-        "--gpus", type=_gpus, metavar="LIST", help="GPUs for jobs, one a job, like 0,1 (default: each job sees all)"
-    )
-    parser.add_argument(
-        "--queued-jobs", type=_whole, default=Limits().max_queued_jobs, metavar="N",
-        help=f"jobs that may wait (default {Limits().max_queued_jobs})",
-    )  # fmt: skip
+    _add_slots(parser)
     parser.add_argument(
         "--draw-workers", type=_positive, default=1, metavar="N", help="warm drawing processes (default 1)"
     )
@@ -146,6 +134,23 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--traces", metavar="EXPORTER", help="OpenTelemetry exporter, for example otlp or console")
     parser.add_argument("--exit-with-stdin", action="store_true", help="stop when standard input (a pipe) closes")
     return parser
+
+
+def _add_slots(parser: argparse.ArgumentParser) -> None:
+    """What jobs may have of the machine, and how many may wait for it."""
+    parser.add_argument(
+        "--running-jobs", type=_positive, metavar="N", help="jobs at the same time (default: as --cpus, or 1)"
+    )
+    parser.add_argument(
+        "--cpus", type=_positive, metavar="N", help="processors for jobs together (default: enough for those jobs)"
+    )
+    parser.add_argument(
+        "--gpus", type=_gpus, metavar="LIST", help="GPUs for jobs, one a job, like 0,1 (default: each job sees all)"
+    )
+    parser.add_argument(
+        "--queued-jobs", type=_whole, default=Limits().max_queued_jobs, metavar="N",
+        help=f"jobs that may wait (default {Limits().max_queued_jobs})",
+    )  # fmt: skip
 
 
 def _tracing(exporter: str | None) -> Tracing:

@@ -47,7 +47,7 @@ class TrainingService(pb_grpc.TrainingServiceServicer):
     async def CreateTrainingJob(self, request: pb.CreateTrainingJobRequest, context: Any) -> pb.TrainingJob:
         self._core.refuse_if_stopping()
         names.check_request_id(request.request_id)
-        job = await self._core.store.write(_create, request, self._core.config, self._core.clock())
+        job = await self._core.store.write(_create, request, self._core.clock(), self._core.config)
         crash_point(Place.JOB_STORED)
         await remember_call(self._core, job.name, CURRENT.get())
         self._supervisor.wake()
@@ -116,16 +116,22 @@ class TrainingService(pb_grpc.TrainingServiceServicer):
             yield pb.WatchTrainingJobResponse(event=event)
 
 
-def _create(connection: Connection, request: pb.CreateTrainingJobRequest, config: ServerConfig, now: int) -> JobRecord:
-    """The new job, or the one that the same request made before: what it starts from may be gone by now."""
+def _create(
+    connection: Connection, request: pb.CreateTrainingJobRequest, now: int, config: ServerConfig | None = None
+) -> JobRecord:
+    """The new job, or the one that the same request made before: what it starts from may be gone by now.
+
+    Without a configuration every job has room.
+    """
     digest = request_digest(request)
     known = jobs.recall(connection, request.request_id, digest)
     if known is not None:
         return known
     make = _of_dataset if request.dataset or request.HasField("denoising") else _of_target
     job = make(connection, request, now)
-    refuse_if_never(job.settings, config)
-    return jobs.create(connection, job, request.request_id, digest, config.limits)
+    if config is not None:
+        refuse_if_never(job.settings, config)
+    return jobs.create(connection, job, request.request_id, digest, config.limits if config else None)
 
 
 def _of_dataset(connection: Connection, request: pb.CreateTrainingJobRequest, now: int) -> JobRecord:

@@ -60,7 +60,7 @@ from .training import (
 
 __all__ = ["app", "jobs", "train", "watch"]
 
-app = typer.Typer(help="List training jobs, or delete one.")
+app = typer.Typer()
 app.command("delete")(delete)
 
 _Name = Annotated[str, typer.Argument(help="Id of the job, as `gephyra jobs` lists it.")]

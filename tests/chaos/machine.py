@@ -251,7 +251,7 @@ class Machine(RuleBasedStateMachine):
         for name, state in states.items():
             assert state in self.may_be(self.jobs[name]), (name, state)
 
-    def may_be(self, job: _Job) -> set[int]:
+    def may_be(self, job: _Job) -> "set[pb.JobState.ValueType]":
         """The states in which a job may be seen."""
         if job.cancelled:
             return {pb.JOB_STATE_CANCELLED}

@@ -168,7 +168,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 _JOB = st.tuples(st.sampled_from("abc"), st.integers(1, 3), st.sampled_from(list(Device)))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(waiting=st.lists(_JOB, min_size=1, max_size=12), ends=st.randoms(use_true_random=False))
 def test_every_job_begins_once(plain: Store, waiting: Sequence[tuple[str, int, Device]], ends: Random) -> None:
     plain.write_now(lambda connection: connection.execute(delete(schema.jobs)))

@@ -1,11 +1,11 @@
 """What of a job's folder is kept for whom, and what a server that died in between leaves to the next start."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from gephyra.service import workspace
 from gephyra.service.store.records import TERMINAL, JobState
 from gephyra.service.workspace import forget, inherit, settle, sweep, take_over
 
@@ -76,7 +76,7 @@ def test_a_retry_begins_with_the_checkpoints_of_a_failure(
 ) -> None:
     """Also of one whose folder was not settled yet; and where the file system has no links."""
     if not links:
-        monkeypatch.setattr(workspace.os, "link", refuse)
+        monkeypatch.setattr(os, "link", refuse)
     worked(tmp_path / "old")
     if settled:
         settle(tmp_path / "old", JobState.FAILED)
