@@ -42,9 +42,10 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 UNARY_SECONDS = 10.0
 """Deadline of a call that only reads or writes a record."""
 
+_ORDERS = ("PauseTrainingJob", "ResumeTrainingJob", "RetryTrainingJob", "DeleteTrainingJob")
 _SAFE = {
     "TargetService": ("CreateTarget", "GetTarget", "ListTargets", "CheckTarget", "EvaluateTarget"),
-    "TrainingService": ("CreateTrainingJob", "GetTrainingJob", "ListTrainingJobs", "CancelTrainingJob"),
+    "TrainingService": ("CreateTrainingJob", "GetTrainingJob", "ListTrainingJobs", "CancelTrainingJob", *_ORDERS),
     "DatasetService": ("CreateDataset", "GetDataset", "ListDatasets"),
     "BlobService": ("GetBlob",),
     "SamplerService": ("GetSampler", "ListSamplers"),

@@ -24,6 +24,14 @@ class Limits:
     max_dim: int
     max_running_jobs: int
     max_dataset_bytes: int
+    max_queued_jobs: int
+    """Jobs that may wait; requests for more are refused."""
+    max_tenant_running_jobs: int
+    """Jobs of one tenant that run at the same time; 0: as many as run."""
+    cpu_slots: int
+    """Processors that running jobs hold together."""
+    gpu_slots: int
+    """GPUs that they hold together; -1: the server does not count its GPUs."""
 
 
 @dataclass(frozen=True, slots=True)

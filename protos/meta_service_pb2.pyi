@@ -119,6 +119,10 @@ class Limits(_message.Message):
     MAX_DIM_FIELD_NUMBER: _builtins.int
     MAX_RUNNING_JOBS_FIELD_NUMBER: _builtins.int
     MAX_DATASET_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_QUEUED_JOBS_FIELD_NUMBER: _builtins.int
+    MAX_TENANT_RUNNING_JOBS_FIELD_NUMBER: _builtins.int
+    CPU_SLOTS_FIELD_NUMBER: _builtins.int
+    GPU_SLOTS_FIELD_NUMBER: _builtins.int
     max_message_bytes: _builtins.int
     max_blob_bytes: _builtins.int
     max_program_nodes: _builtins.int
@@ -130,6 +134,14 @@ class Limits(_message.Message):
     max_dim: _builtins.int
     max_running_jobs: _builtins.int
     max_dataset_bytes: _builtins.int
+    max_queued_jobs: _builtins.int
+    """Of one tenant: jobs that may wait at the same time, beyond which requests for more are refused, and jobs that run at
+    the same time, beyond which they wait; 0: as many as run.
+    """
+    max_tenant_running_jobs: _builtins.int
+    cpu_slots: _builtins.int
+    """Slots of this server: processors that running jobs hold together, and GPUs; -1: the server does not count its GPUs."""
+    gpu_slots: _builtins.int
     def __init__(
         self,
         *,
@@ -144,10 +156,14 @@ class Limits(_message.Message):
         max_dim: _builtins.int = ...,
         max_running_jobs: _builtins.int = ...,
         max_dataset_bytes: _builtins.int = ...,
+        max_queued_jobs: _builtins.int = ...,
+        max_tenant_running_jobs: _builtins.int = ...,
+        cpu_slots: _builtins.int = ...,
+        gpu_slots: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_blob_bytes", b"max_blob_bytes", "max_check_points", b"max_check_points", "max_chunk_bytes", b"max_chunk_bytes", "max_dataset_bytes", b"max_dataset_bytes", "max_dim", b"max_dim", "max_draws", b"max_draws", "max_evaluate_points", b"max_evaluate_points", "max_evidence_paths", b"max_evidence_paths", "max_message_bytes", b"max_message_bytes", "max_program_nodes", b"max_program_nodes", "max_running_jobs", b"max_running_jobs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_slots", b"cpu_slots", "gpu_slots", b"gpu_slots", "max_blob_bytes", b"max_blob_bytes", "max_check_points", b"max_check_points", "max_chunk_bytes", b"max_chunk_bytes", "max_dataset_bytes", b"max_dataset_bytes", "max_dim", b"max_dim", "max_draws", b"max_draws", "max_evaluate_points", b"max_evaluate_points", "max_evidence_paths", b"max_evidence_paths", "max_message_bytes", b"max_message_bytes", "max_program_nodes", b"max_program_nodes", "max_queued_jobs", b"max_queued_jobs", "max_running_jobs", b"max_running_jobs", "max_tenant_running_jobs", b"max_tenant_running_jobs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .config import DATABASE_URL, ExecutorName, ServerConfig, Timings
+from .config import DATABASE_URL, ExecutorName, Limits, ServerConfig, Timings
 from .executor import Executor, NoExecutor, open_executor
 from .full import MESSAGE, is_full
 from .lock import FolderLock, FolderLocked
@@ -28,6 +28,9 @@ from .tracing import NoTracing, Tracing, wanted_exporter
 __all__ = ["main"]
 
 logger = logging.getLogger("gephyra.service")
+
+# More than any cluster has.
+_MANY = 1 << 30
 
 _EXIT_REFUSED = 4
 _EXIT_LOCKED = 5
@@ -54,7 +57,8 @@ def _run(options: argparse.Namespace, timings: Timings) -> int:
     try:
         config = ServerConfig(
             data=options.data.resolve(), address=_address(options), database_url=options.database_url,
-            running_jobs=options.running_jobs, draw_workers=options.draw_workers, timings=timings,
+            running_jobs=options.running_jobs or options.cpus or 1, cpus=_cpus(options), gpus=options.gpus,
+            limits=Limits(max_queued_jobs=options.queued_jobs), draw_workers=options.draw_workers, timings=timings,
             draw_cache_bytes=options.draw_cache << 20, executor=options.executor, ray_address=options.ray_address,
             admin=None if options.admin_port is None else (options.admin_host, options.admin_port),
         )  # fmt: skip
@@ -116,9 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--listen", metavar="HOST:PORT", help="loopback address; port 0 takes a free one")
     where.add_argument("--socket", type=Path, metavar="PATH", help="Unix socket to make")
-    parser.add_argument(
-        "--running-jobs", type=_positive, default=1, metavar="N", help="jobs at the same time (default 1)"
-    )
+    _add_slots(parser)
     parser.add_argument(
         "--draw-workers", type=_positive, default=1, metavar="N", help="warm drawing processes (default 1)"
     )
@@ -146,6 +148,33 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--traces", metavar="EXPORTER", help="OpenTelemetry exporter, for example otlp or console")
     parser.add_argument("--exit-with-stdin", action="store_true", help="stop when standard input (a pipe) closes")
     return parser
+
+
+def _add_slots(parser: argparse.ArgumentParser) -> None:
+    """What jobs may have of the machine, and how many may wait for it."""
+    parser.add_argument(
+        "--running-jobs", type=_positive, metavar="N", help="jobs at the same time (default: as --cpus, or 1)"
+    )
+    parser.add_argument(
+        "--cpus",
+        type=_positive,
+        metavar="N",
+        help="processors for jobs together (default: those of this machine, and enough for one a job)",
+    )
+    parser.add_argument(
+        "--gpus", type=_gpus, metavar="LIST", help="GPUs for jobs, one a job, like 0,1 (default: each job sees all)"
+    )
+    parser.add_argument(
+        "--queued-jobs", type=_whole, default=Limits().max_queued_jobs, metavar="N",
+        help=f"jobs that may wait (default {Limits().max_queued_jobs})",
+    )  # fmt: skip
+
+
+def _cpus(options: argparse.Namespace) -> int:
+    """Processors for jobs. A job of several workers holds several, and Ray knows best what its cluster has."""
+    if options.cpus is None and options.executor is ExecutorName.RAY:
+        return _MANY
+    return int(options.cpus or max(os.cpu_count() or 1, options.running_jobs or 1))
 
 
 def _tracing(exporter: str | None) -> Tracing:
@@ -176,6 +205,14 @@ def _port(text: str) -> int:
     if not 0 <= value <= 65535:
         raise argparse.ArgumentTypeError(f"expected 0 to 65535, got {value}")
     return value
+
+
+def _gpus(text: str) -> tuple[str, ...]:
+    """Names as CUDA_VISIBLE_DEVICES has them: numbers or UUIDs; none for an empty text."""
+    names = tuple(name.strip() for name in text.split(",") if text.strip())
+    if "" in names or len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError(f"expected different GPUs with commas between, like 0,1; got {text!r}")
+    return names
 
 
 def _whole(text: str) -> int:

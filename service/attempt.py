@@ -27,7 +27,7 @@ from .store import jobs as job_store
 from .store.records import AnyMetrics, JobRecord, JobState
 from .team import start_team
 from .tracing import record_work
-from .workspace import clean, sampler_path, take_over
+from .workspace import sampler_path, settle, take_over
 
 __all__ = ["Attempt", "Stop", "Superseded"]
 
@@ -40,6 +40,7 @@ class Stop(Enum):
     """Why a worker is asked to stop."""
 
     CANCEL = "the job was cancelled"
+    PAUSE = "the job is to pause"
     DRAIN = "the server is stopping"
 
 
@@ -50,8 +51,9 @@ class Superseded(Exception):
 class Attempt:
     """Attempt `job.attempt` of a job that was just claimed. `run` once; `stop` at any time."""
 
-    def __init__(self, core: Core, job: JobRecord, threads: int) -> None:
+    def __init__(self, core: Core, job: JobRecord, threads: int, environment: Mapping[str, str] | None = None) -> None:
         self.job = job
+        self._environment = dict(environment or {})
         self._core = core
         self._threads = threads
         self._folder = core.job_folder(job.name)
@@ -82,7 +84,7 @@ class Attempt:
         return self.job.settings.workers if isinstance(self.job.settings, TrainingSettings) else 1
 
     async def run(self, traceparent: str = "") -> None:
-        """Start the worker, follow it to its end, and leave the job QUEUED or in a terminal state."""
+        """Start the worker, follow it to its end, and leave the job QUEUED, PAUSED or in a terminal state."""
         work = await asyncio.to_thread(take_over, self._folder, self.job.attempt)
         holding = asyncio.create_task(self._hold())
         worker = None
@@ -108,14 +110,13 @@ class Attempt:
                 await worker.close(seconds=1.0)
 
     def stop(self, reason: Stop) -> None:
-        """Ask the worker to stop, in ways it cannot refuse in the end. A cancel overrides a drain."""
-        first = self._stop is None
-        if first or reason is Stop.CANCEL:
+        """Ask the worker to stop, in ways it cannot refuse in the end. A cancel overrides the rest: it is quicker."""
+        if self._stop is None or (reason is Stop.CANCEL and self._stop is not reason):
             self._stop = reason
-        if self._starting is not None:
-            self._starting.cancel()
-        if first and self._worker is not None:
-            self._begin_stopping()
+            if self._starting is not None:
+                self._starting.cancel()
+            if self._worker is not None:
+                self._begin_stopping()
 
     def kill(self) -> None:
         """End the worker now."""
@@ -134,7 +135,8 @@ class Attempt:
         if self._stop is not None or self._lost:
             return None
         log = self._folder / f"attempt-{self.job.attempt}.log"
-        environment, beat = training_environment(self._threads), self._core.config.timings.heartbeat
+        environment = training_environment(self._threads) | self._environment
+        beat = self._core.config.timings.heartbeat
         gpus = 1 if self.job.settings.device is Device.CUDA else 0
         spec = WorkerSpec(self._core.artefacts.folder, log, environment, self._threads, beat, self._threads, gpus)
         work = self._folder / f"work-{self.job.attempt}"
@@ -147,6 +149,8 @@ class Attempt:
             self._starting = None
 
     def _begin_stopping(self) -> None:
+        if self._stopping is not None:
+            self._stopping.cancel()
         self._stopping = asyncio.create_task(self._escalate())
 
     async def _escalate(self) -> None:
@@ -212,7 +216,7 @@ class Attempt:
             jobs.succeed, self.job, sampler, str(uuid.uuid4()), digest, report, self._core.clock()
         ):
             raise RuntimeError("the job or its target was changed by someone else")
-        await self._ended()
+        await self._ended(JobState.SUCCEEDED)
         return True
 
     async def _on_failed(self, event: _Event) -> bool:
@@ -222,13 +226,13 @@ class Attempt:
 
     async def _on_stopped(self, event: _Event) -> bool:
         await self._flush_metrics()
-        await self._settle_stop()
+        await self._put_back()
         return True
 
     async def _on_death(self, worker: Worker, end: Exit) -> None:
         await self._flush_metrics()
         if self._stop is not None:
-            await self._settle_stop()
+            await self._put_back()
             return
         ended = self._lost or str(end)
         if self._silent:
@@ -241,7 +245,7 @@ class Attempt:
 
     async def _settle_unstarted(self) -> None:
         if self._stop is not None:
-            await self._settle_stop()
+            await self._put_back()
         else:
             await self._settle_death(self._lost, own=False)
 
@@ -249,10 +253,7 @@ class Attempt:
         """Begin again, or give up after too many deaths that were the job's own doing."""
         crashes, most = self.job.crashes + own, self._core.config.max_worker_restarts
         if crashes <= most:
-            await self._move((JobState.PENDING, JobState.RUNNING), JobState.QUEUED, crashes=crashes)
-            # The order to cancel may have come after the worker's death.
-            if await self._move((JobState.CANCELLING,), JobState.CANCELLED):
-                await self._ended()
+            await self._put_back(crashes=crashes)
             return
         message = f"the worker died {crashes} times, at last {ended}; the job's log has its last lines"
         failure = Failure(code_pb2.UNAVAILABLE, Reason.WORKER_DIED, message)
@@ -262,18 +263,14 @@ class Attempt:
         # What would be cleaned may be another attempt's by now.
         if not await self._core.store.write(jobs.fail, self.job, failure, self._core.clock(), **changes):
             raise Superseded
-        await self._ended()
+        await self._ended(JobState.FAILED)
 
-    async def _settle_stop(self) -> None:
-        if await self._move((JobState.CANCELLING,), JobState.CANCELLED):
-            await self._ended()
-        else:
-            await self._move((JobState.PENDING, JobState.RUNNING), JobState.QUEUED)
-
-    async def _move(self, sources: tuple[JobState, ...], state: JobState, **changes: int) -> bool:
-        moved = await self._core.store.write(jobs.move, self.job, sources, state, self._core.clock(), **changes)
+    async def _put_back(self, **changes: int) -> None:
+        """What was asked of the job last decides, also where its worker died by itself."""
+        state = await self._core.store.write(jobs.put_back, self.job, self._core.clock(), **changes)
+        if state is JobState.CANCELLED:
+            await self._ended(state)
         self._publish()
-        return moved
 
     async def _flush_metrics(self) -> None:
         metrics, self._metrics = self._metrics, None
@@ -288,11 +285,11 @@ class Attempt:
         crash_point(Place.EVENT_STORED)
         self._publish()
 
-    async def _ended(self) -> None:
+    async def _ended(self, state: JobState) -> None:
         """A terminal state was reached: tell watchers, drop what only a further attempt would need."""
         crash_point(Place.JOB_ENDED)
         self._publish()
-        await asyncio.to_thread(clean, self._folder)
+        await asyncio.to_thread(settle, self._folder, state)
 
     def _publish(self) -> None:
         self._core.bus.publish(self.job.name)

@@ -56,6 +56,10 @@ class Limits:
     """Largest sampler file accepted by ImportSampler, in bytes."""
     page_size: int = 50
     """Items a page where the request leaves it to the server."""
+    max_queued_jobs: int = 100
+    """Most jobs of a tenant that wait for a slot; requests for more are refused."""
+    max_tenant_running_jobs: int = 0
+    """Most jobs of a tenant that run at the same time, over all servers of a database; more wait. 0: as many as run."""
     max_page_size: int = 1000
     """Most items a page; larger wishes are lowered to it."""
 
@@ -111,6 +115,10 @@ class ServerConfig:
     """Training jobs that run at the same time, at least 1."""
     draw_workers: int = 1
     """Warm processes for checking, evaluating and drawing, at least 1."""
+    cpus: int | None = None
+    """Processors that running jobs hold together, at least `threads`; None: enough for `running_jobs`."""
+    gpus: tuple[str, ...] | None = None
+    """GPUs for jobs, as CUDA_VISIBLE_DEVICES names them; None: nobody counts them, and each worker sees all."""
     threads: int = 1
     """Intra-op threads of each training worker, at least 1. At the default batch and width more were slower."""
     executor: ExecutorName = ExecutorName.LOCAL
@@ -125,3 +133,8 @@ class ServerConfig:
     """Memory for draws made lately, so that asking again needs no worker; 0: none."""
     limits: Limits = field(default_factory=Limits)
     timings: Timings = field(default_factory=Timings)
+
+    @property
+    def cpu_slots(self) -> int:
+        """Processors that running jobs hold together."""
+        return self.running_jobs * self.threads if self.cpus is None else self.cpus

@@ -6,7 +6,7 @@
     |-- AlreadyExists        the name is taken by other content
     |-- FailedPrecondition   right request, wrong moment
     |-- DeadlineExceeded     a time limit of the server was reached
-    |-- ResourceExhausted    there is no room on the server's disk
+    |-- ResourceExhausted    there is no room on the server's disk, or a quota is used up
     |-- Unavailable          the server is stopping, a worker died, the database is away; try again
     `-- Internal             a fault of ours
 
@@ -64,7 +64,9 @@ class Reason(StrEnum):
     FIELD_INVALID = "FIELD_INVALID"
     INCONSISTENT_SETTINGS = "INCONSISTENT_SETTINGS"
     INTERNAL = "INTERNAL"
+    JOB_NEVER_FITS = "JOB_NEVER_FITS"
     JOB_NOT_FOUND = "JOB_NOT_FOUND"
+    JOB_STATE_UNSUITED = "JOB_STATE_UNSUITED"
     MESSAGE_TOO_LARGE = "MESSAGE_TOO_LARGE"
     NON_FINITE_LOG_DENSITY = "NON_FINITE_LOG_DENSITY"
     PAGE_TOKEN_INVALID = "PAGE_TOKEN_INVALID"
@@ -75,6 +77,7 @@ class Reason(StrEnum):
     PROGRAM_OP_NOT_ALLOWED = "PROGRAM_OP_NOT_ALLOWED"
     PROGRAM_TOO_LARGE = "PROGRAM_TOO_LARGE"
     PROGRAM_VERSION_UNSUPPORTED = "PROGRAM_VERSION_UNSUPPORTED"
+    QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
     REQUEST_ID_REUSED = "REQUEST_ID_REUSED"
     RESOURCE_IN_USE = "RESOURCE_IN_USE"
     SAMPLER_FILE_INVALID = "SAMPLER_FILE_INVALID"
@@ -82,6 +85,7 @@ class Reason(StrEnum):
     SAMPLER_UNSUITED = "SAMPLER_UNSUITED"
     SERVER_STOPPING = "SERVER_STOPPING"
     STORAGE_FULL = "STORAGE_FULL"
+    SUBJECT_CHANGED = "SUBJECT_CHANGED"
     TARGET_NAME_TAKEN = "TARGET_NAME_TAKEN"
     TARGET_NOT_FOUND = "TARGET_NOT_FOUND"
     TARGET_NOT_READY = "TARGET_NOT_READY"
@@ -127,6 +131,8 @@ class ServiceError(Exception):
     metadata: Mapping[str, str] = field(default_factory=dict)
     retry_seconds: int = 0
     """When it is worth trying again; 0: that is not known."""
+    quota: str = ""
+    """Whose quota is used up, for example `tenants/local`; empty where none is."""
 
     def __str__(self) -> str:
         return f"{self.message} [{self.reason}]"
@@ -213,6 +219,10 @@ def to_status(error: ServiceError, request_id: str = "") -> status_pb2.Status:
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromSeconds(error.retry_seconds)
         status.details.append(_packed(retry))
+    if error.quota:
+        quota = error_details_pb2.QuotaFailure()
+        quota.violations.add(subject=error.quota, description=_cut(error.message))
+        status.details.append(_packed(quota))
     if error.resource:
         kind = error.resource.split("/")[0]
         resource = error_details_pb2.ResourceInfo(

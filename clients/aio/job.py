@@ -1,4 +1,4 @@
-"""Training jobs: watch, wait, cancel."""
+"""Training jobs: watch, wait, pause, resume, cancel, retry, delete."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -74,7 +74,7 @@ class AsyncJob(JobFacts):
                 await patience.wait(error, seen)
 
     async def result(self, *, progress: bool = True, timeout: float | None = None) -> AsyncSamplerHandle:
-        """Wait for the job to end; the sampler it made.
+        """Wait for the job to end; the sampler it made. One that is paused is waited for too, until it is resumed.
 
         Args:
             progress: Show a bar, where there is a terminal or a notebook to show it.
@@ -103,7 +103,7 @@ class AsyncJob(JobFacts):
                     if isinstance(error, GephyraError):
                         raise
                     raise DeadlineExceeded(
-                        f"{self.name} is still {self.state.value.lower()} after {timeout} s; wait again with result()"
+                        f"{self.name} is still {self.state.told} after {timeout} s; wait again with result()"
                     ) from None
                 if event is None:
                     return
@@ -123,13 +123,50 @@ class AsyncJob(JobFacts):
             case JobState.CANCELLED:
                 raise JobCancelled(f"{self.name} was cancelled")
             case state:
-                raise DeadlineExceeded(f"{self.name} has not ended, it is {state.value.lower()}; wait with result()")
+                raise DeadlineExceeded(f"{self.name} has not ended, it is {state.told}; wait with result()")
 
     async def cancel(self) -> Self:
         """Ask the server to stop the job; returns when it has agreed, see `state`. An ended job stays as it is."""
         request = training_service_pb2.CancelTrainingJobRequest(name=self.name, request_id=new_request_id())
         self._message = await self._connection.unary(lambda stubs: stubs.training.CancelTrainingJob, request)
         return self
+
+    async def pause(self) -> Self:
+        """Ask the server to stop the job at a checkpoint; returns when it has agreed, see `state` and `pausing`.
+
+        Raises FailedPrecondition (JOB_STATE_UNSUITED) for a job that has ended or is being cancelled.
+        """
+        request = training_service_pb2.PauseTrainingJobRequest(name=self.name, request_id=new_request_id())
+        self._message = await self._connection.unary(lambda stubs: stubs.training.PauseTrainingJob, request)
+        return self
+
+    async def resume(self) -> Self:
+        """Have a paused job go on from its checkpoint when there is room; a pause that has not come is taken back.
+
+        Raises FailedPrecondition (JOB_STATE_UNSUITED) for a job that has ended or is being cancelled, ResourceExhausted
+        (QUOTA_EXCEEDED) if too many jobs wait.
+        """
+        request = training_service_pb2.ResumeTrainingJobRequest(name=self.name, request_id=new_request_id())
+        self._message = await self._connection.unary(lambda stubs: stubs.training.ResumeTrainingJob, request)
+        return self
+
+    async def retry(self) -> "AsyncJob":
+        """A new job of the same subject and options, from the last checkpoint of this one if it failed.
+
+        Raises FailedPrecondition (JOB_STATE_UNSUITED) unless this one has failed or was cancelled, (SUBJECT_CHANGED) if
+        what it was about has other content now; NotFound if that is gone; ResourceExhausted (QUOTA_EXCEEDED).
+        """
+        request = training_service_pb2.RetryTrainingJobRequest(name=self.name, request_id=new_request_id())
+        message = await self._connection.unary(lambda stubs: stubs.training.RetryTrainingJob, request)
+        return AsyncJob(self._connection, message)
+
+    async def delete(self) -> None:
+        """Remove a job that has ended from the server, with events, logs and checkpoints. Its sampler stays.
+
+        Raises FailedPrecondition (JOB_STATE_UNSUITED) for a job that has not ended.
+        """
+        request = training_service_pb2.DeleteTrainingJobRequest(name=self.name, request_id=new_request_id())
+        await self._connection.unary(lambda stubs: stubs.training.DeleteTrainingJob, request)
 
     async def _stream(self, after_sequence: int) -> AsyncGenerator[Event, None]:
         """One stream of events; keeps state and metrics of the record up to date."""
@@ -142,6 +179,7 @@ class AsyncJob(JobFacts):
                     continue
                 if event.state is not None:
                     self._message.state = answer.event.state
+                    self._message.pause_requested = False
                 if event.metrics is not None:
                     self._message.metrics.CopyFrom(answer.event.metrics)
                 yield event

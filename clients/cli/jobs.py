@@ -7,6 +7,7 @@ import typer
 from ..errors import InvalidArgument, Violation
 from ..facts import summary
 from ..sync import Job, SamplerHandle
+from .job_orders import delete
 from .model import (
     Blocks,
     Head,
@@ -58,7 +59,10 @@ from .training import (
     Workers,
 )  # fmt: skip
 
-__all__ = ["cancel", "jobs", "train", "watch"]
+__all__ = ["app", "jobs", "train", "watch"]
+
+app = typer.Typer()
+app.command("delete")(delete)
 
 _Name = Annotated[str, typer.Argument(help="Id of the job, as `gephyra jobs` lists it.")]
 
@@ -138,11 +142,14 @@ def watch(
         job.outcome()
 
 
-def jobs(server: Server = None, folder: Folder = None, as_json: Json = False) -> None:
-    """List all training jobs.
+@app.callback(invoke_without_command=True)
+def jobs(context: typer.Context, server: Server = None, folder: Folder = None, as_json: Json = False) -> None:
+    """List all training jobs, or delete one.
 
     Example: `gephyra jobs --folder runs`
     """
+    if context.invoked_subcommand is not None:
+        return
     with connect(server, folder) as client:
         listed = client.jobs()
     if as_json:
@@ -159,16 +166,6 @@ def jobs(server: Server = None, folder: Folder = None, as_json: Json = False) ->
         for job in listed
     ]
     print_rows(("job", "state", "of", "sampler", "progress"), rows, names=("of", "sampler"))
-
-
-def cancel(name: _Name, server: Server = None, folder: Folder = None, as_json: Json = False) -> None:
-    """Stop a training job for good.
-
-    Example: `gephyra cancel job-0a1b2c3d4e5f --server localhost:50051`
-    """
-    with connect(server, folder) as client:
-        job = client.job(name).cancel()
-    print_json(job.to_json()) if as_json else say(f"{job.name} is {job.state.value.lower()}")
 
 
 def _progress(job: Job) -> str:

@@ -21,7 +21,14 @@ def serve(
     data: Annotated[Path, typer.Option(help="Folder that keeps everything.")] = Path("gephyra-data"),
     listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Loopback address.")] = "127.0.0.1:50051",
     socket: Annotated[Path | None, typer.Option(help="Unix socket instead of an address.")] = None,
-    running_jobs: Annotated[int, typer.Option(help="Training jobs that run at once.")] = 1,
+    running_jobs: Annotated[
+        int | None, typer.Option(help="Training jobs that run at once [default: as --cpus, or 1].")
+    ] = None,
+    cpus: Annotated[int | None, typer.Option(help="Processors for training jobs together.")] = None,
+    gpus: Annotated[
+        str | None, typer.Option(metavar="LIST", help="GPUs for training jobs, one a job, like 0,1; empty: none.")
+    ] = None,
+    queued_jobs: Annotated[int, typer.Option(help="Training jobs that may wait; more are refused.")] = 100,
     draw_workers: Annotated[int, typer.Option(help="Processes that draw.")] = 1,
     draw_cache: Annotated[int, typer.Option(metavar="MIB", help="Memory for draws made lately; 0: none.")] = 64,
     executor: Annotated[str, typer.Option(metavar="local|ray", help="Where workers run.")] = "local",
@@ -43,7 +50,9 @@ def serve(
     """
     require_server()
     place = ["--listen", listen] if socket is None else ["--socket", str(socket)]
-    sizes = ["--running-jobs", str(running_jobs), "--draw-workers", str(draw_workers), "--draw-cache", str(draw_cache)]
+    sizes = ["--queued-jobs", str(queued_jobs), "--draw-workers", str(draw_workers), "--draw-cache", str(draw_cache)]
+    slots = (("--running-jobs", running_jobs), ("--cpus", cpus), ("--gpus", gpus))
+    sizes += [word for option, value in slots if value is not None for word in (option, str(value))]
     where = ["--executor", executor, "--ray-address", ray_address]
     seen = ["--admin-host", admin_host, "--log-format", log_format]
     seen += [] if admin_port is None else ["--admin-port", str(admin_port)]

@@ -7,19 +7,36 @@ write any more.
 
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, case, delete, func, insert, select, update
 
 from . import schema
 from .columns import dump_metrics, load_failure, load_metrics, load_settings
 from .pages import read_page
 from .records import TERMINAL, AnyMetrics, JobRecord, JobState, StoredEvent
 
-__all__ = ["add", "advance", "counts", "events_after", "find", "next_queued", "page", "record", "renew", "unfinished"]
+__all__ = [
+    "Line", "add", "advance", "counts", "events_after", "find", "lines", "next_queued", "page", "record", "remove",
+    "renew", "states", "unfinished", "want",
+]  # fmt: skip
 
 _J = schema.jobs.c
 _FINISHED = [state.value for state in TERMINAL]
+_AT_WORK = [state.value for state in (JobState.PENDING, JobState.RUNNING, JobState.CANCELLING)]
+_TOLD_TO_STOP = [state.value for state in (JobState.PENDING, JobState.RUNNING)]
+
+
+class Line(NamedTuple):
+    """The jobs of a tenant, some of which wait."""
+
+    tenant: str
+    first: int
+    """Row of the oldest job that waits."""
+    running: int
+    """Jobs that hold slots, on whichever server."""
+    served: int
+    """When a job of it began last; 0 if none has."""
 
 
 def find(connection: Connection, tenant: str, name: str) -> JobRecord | None:
@@ -34,17 +51,31 @@ def page(connection: Connection, tenant: str, size: int, token: str) -> tuple[li
     return [_record(row) for row in found.rows], found.next_token
 
 
-def next_queued(connection: Connection, tenant: str) -> JobRecord | None:
-    """The oldest job that waits for a worker."""
-    query = select(schema.jobs).where(_J.tenant == tenant, _J.state == JobState.QUEUED.value)
+def lines(connection: Connection) -> list[Line]:
+    """Each tenant that has jobs waiting, in no order."""
+    waits, works = _J.state == JobState.QUEUED.value, _J.state.in_(_AT_WORK)
+    first = func.min(case((waits, _J.id)))
+    running, served = func.count(case((works, 1))), func.coalesce(func.max(_J.claim_time), 0)
+    query = select(_J.tenant, first, running, served).group_by(_J.tenant).having(first.is_not(None))
+    return [Line(*row) for row in connection.execute(query)]
+
+
+def next_queued(connection: Connection, tenant: str, after: int = 0) -> tuple[int, JobRecord] | None:
+    """The oldest job of a tenant that waits for a worker, of those beyond row `after`; and its row."""
+    query = select(schema.jobs).where(_J.tenant == tenant, _J.state == JobState.QUEUED.value, _J.id > after)
     row = connection.execute(query.order_by(_J.id).limit(1)).one_or_none()
-    return None if row is None else _record(row)
+    return None if row is None else (row.id, _record(row))
 
 
 def counts(connection: Connection, tenant: str) -> dict[JobState, int]:
     """How many jobs there are in each state that has any."""
     query = select(_J.state, func.count()).where(_J.tenant == tenant).group_by(_J.state)
     return {JobState(state): count for state, count in connection.execute(query)}
+
+
+def states(connection: Connection) -> dict[str, JobState]:
+    """The state of every job of every tenant, by name."""
+    return {row.name: JobState(row.state) for row in connection.execute(select(_J.name, _J.state))}
 
 
 def unfinished(connection: Connection, tenant: str) -> list[JobRecord]:
@@ -60,7 +91,7 @@ def add(connection: Connection, tenant: str, job: JobRecord, event: bytes) -> No
             tenant=tenant, name=job.name, uid=job.uid, target=job.target, target_digest=job.target_digest,
             settings=job.settings.to_json(), start=job.start, start_digest=job.start_digest, state=job.state.value,
             dataset=job.dataset, dataset_digest=job.dataset_digest, attempt=job.attempt, crashes=job.crashes,
-            sampler="", last_sequence=0, create_time=job.create_time,
+            sampler="", last_sequence=0, create_time=job.create_time, retry_of=job.retry_of,
         )
     )  # fmt: skip
     _append(connection, tenant, job.name, event)
@@ -83,6 +114,21 @@ def advance(
         return False
     _append(connection, tenant, name, event)
     return True
+
+
+def want(connection: Connection, tenant: str, name: str, attempt: int, state: JobState | None) -> bool:
+    """The attempt at work shall leave the job in this state, or as usual; False if none is at work, or another one."""
+    changed = connection.execute(
+        update(schema.jobs)
+        .where(_J.tenant == tenant, _J.name == name, _J.attempt == attempt, _J.state.in_(_TOLD_TO_STOP))
+        .values(wanted=state.value if state is not None else "")
+    )
+    return changed.rowcount > 0
+
+
+def remove(connection: Connection, tenant: str, name: str) -> None:
+    """Delete a job with its events."""
+    connection.execute(delete(schema.jobs).where(_J.tenant == tenant, _J.name == name))
 
 
 def record(
@@ -139,4 +185,5 @@ def _record(row: Row[Any]) -> JobRecord:
         sampler=row.sampler, metrics=load_metrics(row.metrics), last_sequence=row.last_sequence, start=row.start,
         start_digest=row.start_digest, start_time=row.start_time, end_time=row.end_time, dataset=row.dataset,
         dataset_digest=row.dataset_digest, owner=row.owner, lease=row.lease,
+        pausing=row.wanted == JobState.PAUSED.value, retry_of=row.retry_of,
     )  # fmt: skip

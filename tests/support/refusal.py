@@ -36,8 +36,9 @@ def refused(call: Callable[[], Any]) -> Refusal:
     assert status is not None
     info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
     resource, retry = error_details_pb2.ResourceInfo(), error_details_pb2.RetryInfo()
+    quota = error_details_pb2.QuotaFailure()
     for detail in status.details:
-        assert any(detail.Unpack(known) for known in (info, bad, resource, retry))
+        assert any(detail.Unpack(known) for known in (info, bad, resource, retry, quota))
     assert info.domain == "gephyra"
     fields = tuple(violation.field for violation in bad.field_violations)
     metadata = dict(info.metadata)
