@@ -38,7 +38,9 @@ class TrainingServiceStub:
     ListTrainingJobs: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.ListTrainingJobsRequest, _training_service_pb2.ListTrainingJobsResponse]
     CancelTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.CancelTrainingJobRequest, _training_service_pb2.TrainingJob]
     WatchTrainingJob: _grpc.UnaryStreamMultiCallable[_training_service_pb2.WatchTrainingJobRequest, _training_service_pb2.WatchTrainingJobResponse]
-    """Ordered, unique, gap-free, resumable events. Ends with OK after the event of a terminal state."""
+    """Ordered, unique, resumable events, each one sent or accounted for. Ends with OK after the event of a terminal state.
+    OUT_OF_RANGE (EVENTS_COMPACTED) tells in `oldest_sequence` what is kept: watch again after the one before that.
+    """
 
 @_typing.type_check_only
 class TrainingServiceAsyncStub(TrainingServiceStub):
@@ -50,7 +52,9 @@ class TrainingServiceAsyncStub(TrainingServiceStub):
     ListTrainingJobs: _aio.UnaryUnaryMultiCallable[_training_service_pb2.ListTrainingJobsRequest, _training_service_pb2.ListTrainingJobsResponse]  # type: ignore[assignment]
     CancelTrainingJob: _aio.UnaryUnaryMultiCallable[_training_service_pb2.CancelTrainingJobRequest, _training_service_pb2.TrainingJob]  # type: ignore[assignment]
     WatchTrainingJob: _aio.UnaryStreamMultiCallable[_training_service_pb2.WatchTrainingJobRequest, _training_service_pb2.WatchTrainingJobResponse]  # type: ignore[assignment]
-    """Ordered, unique, gap-free, resumable events. Ends with OK after the event of a terminal state."""
+    """Ordered, unique, resumable events, each one sent or accounted for. Ends with OK after the event of a terminal state.
+    OUT_OF_RANGE (EVENTS_COMPACTED) tells in `oldest_sequence` what is kept: watch again after the one before that.
+    """
 
 class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
     """Long work: trains a sampler on a target, or a model of a data set."""
@@ -89,6 +93,8 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _training_service_pb2.WatchTrainingJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_training_service_pb2.WatchTrainingJobResponse], _abc.AsyncIterator[_training_service_pb2.WatchTrainingJobResponse]]:
-        """Ordered, unique, gap-free, resumable events. Ends with OK after the event of a terminal state."""
+        """Ordered, unique, resumable events, each one sent or accounted for. Ends with OK after the event of a terminal state.
+        OUT_OF_RANGE (EVENTS_COMPACTED) tells in `oldest_sequence` what is kept: watch again after the one before that.
+        """
 
 def add_TrainingServiceServicer_to_server(servicer: TrainingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

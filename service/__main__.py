@@ -13,9 +13,11 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from .config import DATABASE_URL, ServerConfig, Timings
+from .clock import Clock
+from .config import DATABASE_URL, Limits, ServerConfig, Timings
 from .full import MESSAGE, is_full
 from .lock import FolderLock, FolderLocked
 from .logs import LogStyle, logged
@@ -40,26 +42,29 @@ class _Refused(Exception):
     """The server will not run this way; the message is for the operator."""
 
 
-def main(arguments: Sequence[str] | None = None, timings: Timings | None = None) -> int:
-    """Run a server; returns the exit code. Time limits are the default ones unless given."""
+def main(
+    arguments: Sequence[str] | None = None, timings: Timings | None = None, limits: Limits | None = None,
+    clock: Clock | None = None,
+) -> int:  # fmt: skip
+    """Run a server; returns the exit code. Time limits, other limits and the clock are the usual ones unless given."""
     # It tells how it works; what it did, the store tells.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     options = _parser().parse_args(arguments)
     with logged(options.log_format, sys.stderr):
-        return _run(options, timings or Timings())
+        return _run(options, timings or Timings(), limits or Limits(), clock or Clock())
 
 
-def _run(options: argparse.Namespace, timings: Timings) -> int:
+def _run(options: argparse.Namespace, timings: Timings, limits: Limits, clock: Clock) -> int:
     try:
         config = ServerConfig(
             data=options.data.resolve(), address=_address(options), database_url=options.database_url,
             running_jobs=options.running_jobs, draw_workers=options.draw_workers, timings=timings,
-            draw_cache_bytes=options.draw_cache << 20,
+            draw_cache_bytes=options.draw_cache << 20, limits=replace(limits, keep_events=options.keep_events),
             admin=None if options.admin_port is None else (options.admin_host, options.admin_port),
         )  # fmt: skip
         tracing = _tracing(options.traces)
         with FolderLock(config.data):
-            return asyncio.run(_serve(config, tracing, options.exit_with_stdin))
+            return asyncio.run(_serve(config, tracing, clock, options.exit_with_stdin))
     except (FolderLocked, DatabaseInUse) as error:
         print(f"gephyra: {error}", file=sys.stderr)
         return _EXIT_LOCKED
@@ -73,7 +78,7 @@ def _run(options: argparse.Namespace, timings: Timings) -> int:
         return _EXIT_REFUSED
 
 
-async def _serve(config: ServerConfig, tracing: Tracing, exit_with_stdin: bool) -> int:
+async def _serve(config: ServerConfig, tracing: Tracing, clock: Clock, exit_with_stdin: bool) -> int:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def on_signal() -> None:
@@ -92,7 +97,7 @@ async def _serve(config: ServerConfig, tracing: Tracing, exit_with_stdin: bool) 
         loop.add_signal_handler(number, on_signal)
     if exit_with_stdin:
         loop.add_reader(sys.stdin.fileno(), on_input)
-    server = Server(config, tracing)
+    server = Server(config, tracing, clock)
     address = await server.start()
     print(f"gephyra: serving on {address}", flush=True)
     if server.admin_address:
@@ -126,6 +131,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MIB",
         help="memory for draws made lately (default 64)",
     )
+    parser.add_argument(
+        "--keep-events", type=_positive, default=Limits().keep_events, metavar="N",
+        help="newest events of each job to keep for watchers (default %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--admin-port", type=_port, metavar="PORT", help="port of /metrics and /healthz; 0: a free one")
     parser.add_argument("--admin-host", default="127.0.0.1", metavar="HOST", help="its address (default: loopback)")
     parser.add_argument(

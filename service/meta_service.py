@@ -51,7 +51,9 @@ class MetaService(pb_grpc.MetaServiceServicer):
             max_chunk_bytes=limits.max_chunk_bytes, max_check_points=limits.max_check_points,
             max_evaluate_points=limits.max_evaluate_points, max_evidence_paths=limits.max_evidence_paths,
             max_dim=limits.max_dim, max_running_jobs=self._core.config.running_jobs,
-            max_dataset_bytes=limits.max_dataset_bytes,
+            max_dataset_bytes=limits.max_dataset_bytes, max_record_calls=limits.max_record_calls,
+            max_streams=limits.max_streams, max_work_calls=limits.max_work_calls, max_watches=limits.max_watches,
+            keep_events=limits.keep_events,
         )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ def serve(
     running_jobs: Annotated[int, typer.Option(help="Training jobs that run at once.")] = 1,
     draw_workers: Annotated[int, typer.Option(help="Processes that draw.")] = 1,
     draw_cache: Annotated[int, typer.Option(metavar="MIB", help="Memory for draws made lately; 0: none.")] = 64,
+    keep_events: Annotated[int, typer.Option(metavar="N", help="Newest events of each job to keep.")] = 10_000,
     admin_port: Annotated[
         int | None, typer.Option(metavar="PORT", help="Port of /metrics (Prometheus) and /healthz; 0: a free one.")
     ] = None,
@@ -42,6 +43,7 @@ def serve(
     require_server()
     place = ["--listen", listen] if socket is None else ["--socket", str(socket)]
     sizes = ["--running-jobs", str(running_jobs), "--draw-workers", str(draw_workers), "--draw-cache", str(draw_cache)]
+    sizes += ["--keep-events", str(keep_events)]
     seen = ["--admin-host", admin_host, "--log-format", log_format]
     seen += [] if admin_port is None else ["--admin-port", str(admin_port)]
     seen += [] if traces is None else ["--traces", traces]
