@@ -104,6 +104,8 @@ def move(
     """Change the state of a job if it is in one of `sources`, still at `job.attempt`; its ending time is set."""
     # This server's clock may be behind that of the one before.
     now = max(now, job.create_time, job.start_time or 0)
+    if "start_time" in changes:
+        changes["start_time"] = now
     if state in TERMINAL:
         changes["end_time"] = now
     if state not in _ACTIVE:
