@@ -273,6 +273,10 @@ def _options() -> list[tuple[str, str | int]]:
         # A connection that swallows everything is noticed by the calls on it, not only by those who wait for an answer.
         ("grpc.keepalive_time_ms", _PING_MS),
         ("grpc.keepalive_timeout_ms", _PONG_MS),
+        # gRPC pings to measure the connection too, and while it waits for one answer it does not ask again.
+        ("grpc.http2.ping_timeout_ms", _PONG_MS),
+        # A watch sends nothing after its request: by default gRPC would stop pinging after two.
+        ("grpc.http2.max_pings_without_data", 0),
         # The defaults wait up to two minutes before a restarted server is tried again.
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 2_000),

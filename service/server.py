@@ -185,6 +185,7 @@ def _options(timings: Timings) -> list[tuple[str, int]]:
         ("grpc.http2.min_recv_ping_interval_without_data_ms", int(1000 * timings.ping)),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.keepalive_time_ms", 120_000),
+        ("grpc.http2.max_pings_without_data", 0),
         ("grpc.max_connection_age_ms", int(1000 * timings.connection_age)),
         ("grpc.max_connection_age_grace_ms", int(1000 * timings.connection_grace)),
         # Two servers on one port would each get a part of the calls.

@@ -48,7 +48,13 @@ def faulty_proxy(upstream: Path) -> Iterator[FaultyProxy]:
             while True:
                 client, _ = listener.accept()
                 server = socket.socket(socket.AF_UNIX)
-                server.connect(str(upstream))
+                try:
+                    server.connect(str(upstream))
+                except OSError:
+                    # The server is away.
+                    client.close()
+                    server.close()
+                    continue
                 proxy._links.append(_Link(proxy, client, server))
                 proxy.connections += 1
 
