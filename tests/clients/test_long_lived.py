@@ -105,6 +105,7 @@ async def test_a_watch_notices_a_connection_that_swallows_everything(
     assert follower.whole()
 
 
+@pytest.mark.slow
 async def test_a_watch_goes_on_when_a_server_is_started_again(tmp_path: Path) -> None:
     async with served(tmp_path, drain=5.0) as (server, _, client):
         job = await client.train(await client.register(catalogue("gaussian", dim=2)), **ENDLESS)

@@ -59,7 +59,7 @@ class Crowd:
             pass
 
     async def _evaluate(self) -> None:
-        request = target_service_pb2.EvaluateTargetRequest(name=self._wanted["target"], points=self._points)
+        request = target_service_pb2.EvaluateTargetRequest(name=self._wanted["target"], x=self._points)
         await self._targets.EvaluateTarget(request)
 
     def _count(self, refusal: Refusal) -> None:
@@ -76,17 +76,26 @@ async def _closed(crowd: Crowd, callers: int, end: float) -> None:
 
 async def _open(crowd: Crowd, rate: float, end: float) -> None:
     tasks: set[asyncio.Task[None]] = set()
+    failed: list[BaseException] = []
+
+    def ended(task: asyncio.Task[None]) -> None:
+        tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            failed.append(error)
+
     due = time.monotonic()
     while due < end:
         await asyncio.sleep(max(0.0, due - time.monotonic()))
         task = asyncio.create_task(crowd.call())
         tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        task.add_done_callback(ended)
         due += 1 / rate
     left = list(tasks)
     for task in left:
         task.cancel()
     await asyncio.gather(*left, return_exceptions=True)
+    if failed:
+        raise failed[0]
 
 
 async def _health(channel: grpc.aio.Channel, every: float, end: float) -> dict[str, Any]:

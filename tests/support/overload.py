@@ -67,7 +67,7 @@ def overload(
     place = {
         "socket": str(server.socket), "sampler": sampler.name, "target": sampler.target, "count": count, "seed": 0,
     }  # fmt: skip
-    usual = _wait(_crowd(place, callers=4, seconds=max(1.0, seconds / 10), seed=10**6))
+    usual = _wait(_crowd(place, callers=2, seconds=max(1.0, seconds / 10), seed=10**6))
     capacity = len(usual["served"]) / max(1.0, seconds / 10)
     health = _crowd(place, health=0.02, seconds=seconds)
     crowds = [
