@@ -1,7 +1,8 @@
 """The connection to a server: channel options, deadlines, retries, and the size limit.
 
-Calls that read, and calls that carry a request id, are repeated by gRPC itself when the server is
-unavailable; nothing else is. Every unary call has a deadline. Streams have none; who reads them resumes.
+Calls that read, and calls that carry a request id, are repeated by gRPC itself when the server is unavailable; nothing
+else is. A call that a busy server did not begin is sent again, whatever it is. Every unary call has a deadline. Streams
+have none; who reads them resumes.
 """
 
 import asyncio
@@ -23,7 +24,8 @@ from gephyra.protos import (
     training_service_pb2_grpc,
 )
 
-from .errors import DeadlineExceeded, GephyraError, InvalidArgument, MessageTooLarge, ServerGone, Violation
+from .errors import DeadlineExceeded, GephyraError, InvalidArgument, MessageTooLarge, ServerBusy, ServerGone, Violation
+from .resume import Patience
 from .status import error_from_call
 from .tracing import Tracing, Untraced
 
@@ -59,6 +61,10 @@ _RETRY = {
     "backoffMultiplier": 2,
     "retryableStatusCodes": ["UNAVAILABLE"],
 }
+# A failure takes one token, a success gives a tenth of one; with half of them gone nothing is repeated. A server that
+# is restarted costs a busy client some; only one that fails again and again takes them all.
+_THROTTLING = {"maxTokens": 100, "tokenRatio": 0.1}
+_PING_MS, _PONG_MS = 60_000, 20_000
 
 # Annotations with these are quoted: in the oldest grpcio we allow, its classes take no parameters at run time.
 Q = TypeVar("Q", bound=Message)
@@ -168,8 +174,18 @@ class Connection:
         request: Q,
         seconds: float = UNARY_SECONDS,
     ) -> R:
-        """One request, one answer, within `seconds`."""
+        """One request, one answer, within `seconds`; while the server is too busy to begin, also later."""
         check_size(request)
+        patience = Patience(self.patience)
+        while True:
+            try:
+                return await self._unary(call, request, seconds)
+            except ServerBusy as error:
+                await patience.wait(error, 0)
+
+    async def _unary(
+        self, call: "Callable[[Stubs], aio.UnaryUnaryMultiCallable[Q, R]]", request: Q, seconds: float
+    ) -> R:
         stubs = await self.start()
         with self.tracing.call(_name(request)) as metadata:
             try:
@@ -246,12 +262,22 @@ def _name(request: Message) -> str:
     return type(request).__name__.removesuffix("Request")
 
 
-def _options() -> list[tuple[str, str | int]]:
+def _service_config() -> dict[str, Any]:
+    """What gRPC repeats by itself, and how."""
     safe = [{"service": f"gephyra.v1.{service}", "method": name} for service, names in _SAFE.items() for name in names]
+    return {"methodConfig": [{"name": safe, "retryPolicy": _RETRY}], "retryThrottling": _THROTTLING}
+
+
+def _options() -> list[tuple[str, str | int]]:
     return [
-        ("grpc.service_config", json.dumps({"methodConfig": [{"name": safe, "retryPolicy": _RETRY}]})),
-        ("grpc.keepalive_time_ms", 60_000),
-        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.service_config", json.dumps(_service_config())),
+        # A connection that swallows everything is noticed by the calls on it, not only by those who wait for an answer.
+        ("grpc.keepalive_time_ms", _PING_MS),
+        ("grpc.keepalive_timeout_ms", _PONG_MS),
+        # gRPC pings to measure the connection too, and while it waits for one answer it does not ask again.
+        ("grpc.http2.ping_timeout_ms", _PONG_MS),
+        # A watch sends nothing after its request: by default gRPC would stop pinging after two.
+        ("grpc.http2.max_pings_without_data", 0),
         # The defaults wait up to two minutes before a restarted server is tried again.
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 2_000),

@@ -32,6 +32,16 @@ class Limits:
     """Processors that running jobs hold together."""
     gpu_slots: int
     """GPUs that they hold together; -1: the server does not count its GPUs."""
+    max_record_calls: int
+    """Calls that read or write records, at the same time; 0 from servers up to 0.3, here and below."""
+    max_streams: int
+    """Streams of draws and files at the same time."""
+    max_work_calls: int
+    """Calls that compute, at the same time."""
+    max_watches: int
+    """Watches at the same time."""
+    keep_events: int
+    """Newest events of a job that a watch can still have."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -756,11 +756,16 @@ class TrainingEvent(_message.Message):
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     LOG_FIELD_NUMBER: _builtins.int
     BOOKMARK_FIELD_NUMBER: _builtins.int
+    COALESCED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """From 1, without gaps, for the life of the job. A bookmark carries the latest sequence and is not stored."""
+    """From 1, without gaps, for the life of the job. A bookmark carries the latest sequence and is not stored.
+    In a stream it is that of the event before, plus 1, plus `coalesced`.
+    """
     attempt: _builtins.int
     state: Global___JobState.ValueType
     log: _builtins.str
+    coalesced: _builtins.int
+    """How many metrics events right before this one, of metrics too, were left out for a reader that had fallen behind."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -780,10 +785,11 @@ class TrainingEvent(_message.Message):
         checkpoint: Global___CheckpointSaved | None = ...,
         log: _builtins.str = ...,
         bookmark: Global___Bookmark | None = ...,
+        coalesced: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["bookmark", b"bookmark", "checkpoint", b"checkpoint", "event", b"event", "log", b"log", "metrics", b"metrics", "state", b"state", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "bookmark", b"bookmark", "checkpoint", b"checkpoint", "event", b"event", "log", b"log", "metrics", b"metrics", "sequence", b"sequence", "state", b"state", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "bookmark", b"bookmark", "checkpoint", b"checkpoint", "coalesced", b"coalesced", "event", b"event", "log", b"log", "metrics", b"metrics", "sequence", b"sequence", "state", b"state", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state", "metrics", "checkpoint", "log", "bookmark"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015

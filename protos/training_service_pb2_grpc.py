@@ -112,7 +112,8 @@ class TrainingServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchTrainingJob(self, request, context):
-        """Ordered, unique, gap-free, resumable events. Ends with OK after the event of a terminal state.
+        """Ordered, unique, resumable events, each one sent or accounted for. Ends with OK after the event of a terminal state.
+        OUT_OF_RANGE (EVENTS_COMPACTED) tells in `oldest_sequence` what is kept: watch again after the one before that.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

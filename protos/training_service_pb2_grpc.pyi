@@ -39,7 +39,9 @@ class TrainingServiceStub:
     ListTrainingJobs: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.ListTrainingJobsRequest, _training_service_pb2.ListTrainingJobsResponse]
     CancelTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.CancelTrainingJobRequest, _training_service_pb2.TrainingJob]
     WatchTrainingJob: _grpc.UnaryStreamMultiCallable[_training_service_pb2.WatchTrainingJobRequest, _training_service_pb2.WatchTrainingJobResponse]
-    """Ordered, unique, gap-free, resumable events. Ends with OK after the event of a terminal state."""
+    """Ordered, unique, resumable events, each one sent or accounted for. Ends with OK after the event of a terminal state.
+    OUT_OF_RANGE (EVENTS_COMPACTED) tells in `oldest_sequence` what is kept: watch again after the one before that.
+    """
     PauseTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.PauseTrainingJobRequest, _training_service_pb2.TrainingJob]
     """Stop a job at a checkpoint, to go on from there. QUEUED becomes PAUSED at once; PENDING and RUNNING do once the worker
     has stopped, unless the job ends first; PAUSED stays. FAILED_PRECONDITION otherwise.
@@ -65,7 +67,9 @@ class TrainingServiceAsyncStub(TrainingServiceStub):
     ListTrainingJobs: _aio.UnaryUnaryMultiCallable[_training_service_pb2.ListTrainingJobsRequest, _training_service_pb2.ListTrainingJobsResponse]  # type: ignore[assignment]
     CancelTrainingJob: _aio.UnaryUnaryMultiCallable[_training_service_pb2.CancelTrainingJobRequest, _training_service_pb2.TrainingJob]  # type: ignore[assignment]
     WatchTrainingJob: _aio.UnaryStreamMultiCallable[_training_service_pb2.WatchTrainingJobRequest, _training_service_pb2.WatchTrainingJobResponse]  # type: ignore[assignment]
-    """Ordered, unique, gap-free, resumable events. Ends with OK after the event of a terminal state."""
+    """Ordered, unique, resumable events, each one sent or accounted for. Ends with OK after the event of a terminal state.
+    OUT_OF_RANGE (EVENTS_COMPACTED) tells in `oldest_sequence` what is kept: watch again after the one before that.
+    """
     PauseTrainingJob: _aio.UnaryUnaryMultiCallable[_training_service_pb2.PauseTrainingJobRequest, _training_service_pb2.TrainingJob]  # type: ignore[assignment]
     """Stop a job at a checkpoint, to go on from there. QUEUED becomes PAUSED at once; PENDING and RUNNING do once the worker
     has stopped, unless the job ends first; PAUSED stays. FAILED_PRECONDITION otherwise.
@@ -118,7 +122,9 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _training_service_pb2.WatchTrainingJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_training_service_pb2.WatchTrainingJobResponse], _abc.AsyncIterator[_training_service_pb2.WatchTrainingJobResponse]]:
-        """Ordered, unique, gap-free, resumable events. Ends with OK after the event of a terminal state."""
+        """Ordered, unique, resumable events, each one sent or accounted for. Ends with OK after the event of a terminal state.
+        OUT_OF_RANGE (EVENTS_COMPACTED) tells in `oldest_sequence` what is kept: watch again after the one before that.
+        """
 
     @_abc_1.abstractmethod
     def PauseTrainingJob(

@@ -12,11 +12,13 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from .clock import Clock
 from .config import DATABASE_URL, ExecutorName, Limits, ServerConfig, Timings
-from .executor import Executor, NoExecutor, open_executor
+from .executor import NoExecutor, open_executor
 from .full import MESSAGE, is_full
 from .lock import FolderLock, FolderLocked
 from .logs import LogStyle, logged
@@ -44,29 +46,33 @@ class _Refused(Exception):
     """The server will not run this way; the message is for the operator."""
 
 
-def main(arguments: Sequence[str] | None = None, timings: Timings | None = None) -> int:
-    """Run a server; returns the exit code. Time limits are the default ones unless given."""
+def main(
+    arguments: Sequence[str] | None = None, timings: Timings | None = None, limits: Limits | None = None,
+    clock: Clock | None = None,
+) -> int:  # fmt: skip
+    """Run a server; returns the exit code. Time limits, other limits and the clock are the usual ones unless given."""
     # It tells how it works; what it did, the store tells.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     options = _parser().parse_args(arguments)
     with logged(options.log_format, sys.stderr):
-        return _run(options, timings or Timings())
+        return _run(options, timings or Timings(), limits or Limits(), clock or Clock())
 
 
-def _run(options: argparse.Namespace, timings: Timings) -> int:
+def _run(options: argparse.Namespace, timings: Timings, limits: Limits, clock: Clock) -> int:
     try:
         config = ServerConfig(
             data=options.data.resolve(), address=_address(options), database_url=options.database_url,
             running_jobs=options.running_jobs or options.cpus or 1, cpus=_cpus(options), gpus=options.gpus,
-            limits=Limits(max_queued_jobs=options.queued_jobs), draw_workers=options.draw_workers, timings=timings,
-            draw_cache_bytes=options.draw_cache << 20, executor=options.executor, ray_address=options.ray_address,
+            limits=replace(limits, max_queued_jobs=options.queued_jobs, keep_events=options.keep_events),
+            draw_workers=options.draw_workers, timings=timings, draw_cache_bytes=options.draw_cache << 20,
+            executor=options.executor, ray_address=options.ray_address,
             admin=None if options.admin_port is None else (options.admin_host, options.admin_port),
         )  # fmt: skip
         tracing = _tracing(options.traces)
         with FolderLock(config.data):
             # Before the signals are ours: Ray takes them too.
             executor = open_executor(config)
-            return asyncio.run(_serve(config, tracing, executor, options.exit_with_stdin))
+            return asyncio.run(_serve(lambda: Server(config, tracing, executor, clock), options.exit_with_stdin))
     except (FolderLocked, DatabaseInUse) as error:
         print(f"gephyra: {error}", file=sys.stderr)
         return _EXIT_LOCKED
@@ -80,7 +86,7 @@ def _run(options: argparse.Namespace, timings: Timings) -> int:
         return _EXIT_REFUSED
 
 
-async def _serve(config: ServerConfig, tracing: Tracing, executor: Executor, exit_with_stdin: bool) -> int:
+async def _serve(make: Callable[[], Server], exit_with_stdin: bool) -> int:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def on_signal() -> None:
@@ -99,7 +105,7 @@ async def _serve(config: ServerConfig, tracing: Tracing, executor: Executor, exi
         loop.add_signal_handler(number, on_signal)
     if exit_with_stdin:
         loop.add_reader(sys.stdin.fileno(), on_input)
-    server = Server(config, tracing, executor)
+    server = make()
     address = await server.start()
     print(f"gephyra: serving on {address}", flush=True)
     if server.admin_address:
@@ -138,6 +144,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--ray-address", default="auto", metavar="auto|HOST:PORT",
         help="of the Ray cluster that this machine is a node of (default auto)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--keep-events", type=_positive, default=Limits().keep_events, metavar="N",
+        help="newest events of each job to keep for watchers (default %(default)s)",
     )  # fmt: skip
     parser.add_argument("--admin-port", type=_port, metavar="PORT", help="port of /metrics and /healthz; 0: a free one")
     parser.add_argument("--admin-host", default="127.0.0.1", metavar="HOST", help="its address (default: loopback)")

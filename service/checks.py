@@ -12,7 +12,7 @@ from .convert import from_site
 from .core import Core
 from .crash import Place, crash_point
 from .definitions import draw_bytes
-from .errors import DeadlineExceeded, Failure, Reason, ServiceError, Unavailable, status_failure
+from .errors import DeadlineExceeded, Failure, Reason, ServiceError, Unavailable, busy, status_failure
 from .full import is_full
 from .store import targets
 from .store.records import TargetRecord, TargetState
@@ -46,6 +46,12 @@ class Checks:
             task = asyncio.create_task(self._check(target))
             self._tasks[target.uid] = task
             task.add_done_callback(lambda _: self._tasks.pop(target.uid, None))
+
+    def refuse_if_busy(self) -> None:
+        """Raises ResourceExhausted (SERVER_BUSY) while as many targets wait for their check as may."""
+        most = self._core.config.limits.max_work_calls
+        if len(self._tasks) >= most:
+            raise busy("targets wait for their check", "max_work_calls", most)
 
     async def wait(self, uid: str) -> None:
         """Until the check of this target is over."""

@@ -54,6 +54,16 @@ class Limits:
     """Most bytes that one draw with all its sites may take, so that it fits a message."""
     max_import_bytes: int = 512 * _MIB
     """Largest sampler file accepted by ImportSampler, in bytes."""
+    max_record_calls: int = 256
+    """Most calls at the same time that read or write records."""
+    max_streams: int = 64
+    """Most streams of draws and files at the same time, up and down."""
+    max_work_calls: int = 64
+    """Most calls at the same time that need a worker or read data whole, and most targets that wait for their check."""
+    max_watches: int = 128
+    """Most watches at the same time."""
+    keep_events: int = 10_000
+    """Newest events of a job that are kept, at least 1: older ones go."""
     page_size: int = 50
     """Items a page where the request leaves it to the server."""
     max_queued_jobs: int = 100
@@ -91,6 +101,18 @@ class Timings:
     """For one EstimateEvidence call."""
     bookmark: float = 15.0
     """Silence after which a watcher gets a bookmark."""
+    call: float = 60.0
+    """For a call that only reads or writes records, whatever deadline it came with."""
+    connection_age: float = 1800.0
+    """Age at which a connection is asked to end, so that clients spread anew; ten per cent more or less."""
+    connection_grace: float = 300.0
+    """For the calls on a connection that was asked to end; streams that go on are cut then, and resumed by clients."""
+    ping: float = 20.0
+    """Shortest time between two pings of a client on a connection with nothing else to carry."""
+    compact: float = 600.0
+    """Between two looks for events that are to go."""
+    history: float = 30 * 24 * 3600.0
+    """How long all the kept events of an ended job are; only the last hundred after that."""
     metrics: float = 0.5
     """Shortest time between two stored metrics events of a job; the newest wins."""
     idempotency: float = 7 * 24 * 3600.0

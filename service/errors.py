@@ -6,7 +6,8 @@
     |-- AlreadyExists        the name is taken by other content
     |-- FailedPrecondition   right request, wrong moment
     |-- DeadlineExceeded     a time limit of the server was reached
-    |-- ResourceExhausted    there is no room on the server's disk, or a quota is used up
+    |-- OutOfRange           a position that is not there any more
+    |-- ResourceExhausted    no room on the server's disk, a quota is used up, or too many others are being served
     |-- Unavailable          the server is stopping, a worker died, the database is away; try again
     `-- Internal             a fault of ours
 
@@ -24,8 +25,8 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 __all__ = [
     "DOMAIN", "AlreadyExists", "DeadlineExceeded", "FailedPrecondition", "Failure", "Internal", "InvalidArgument",
-    "NotFound", "Reason", "ResourceExhausted", "ServiceError", "Unavailable", "Violation", "bad_field",
-    "failure_status", "status_failure", "stopping", "to_status",
+    "NotFound", "OutOfRange", "Reason", "ResourceExhausted", "ServiceError", "Unavailable", "Violation", "bad_field",
+    "busy", "failure_status", "status_failure", "stopping", "to_status",
 ]  # fmt: skip
 
 DOMAIN = "gephyra"
@@ -35,6 +36,7 @@ _MAX_DETAIL_BYTES = 6 * 1024
 _MAX_VIOLATIONS = 32
 _MAX_MESSAGE_CHARS = 2000
 _BACK_SECONDS = 5
+_BUSY_SECONDS = 1
 
 
 class Reason(StrEnum):
@@ -44,6 +46,7 @@ class Reason(StrEnum):
     BLOB_NOT_FOUND = "BLOB_NOT_FOUND"
     BLOB_OFFSET_INVALID = "BLOB_OFFSET_INVALID"
     BUDGET_OUT_OF_RANGE = "BUDGET_OUT_OF_RANGE"
+    CALL_TIMEOUT = "CALL_TIMEOUT"
     CAPTURE_MISMATCH = "CAPTURE_MISMATCH"
     COLUMN_NAMES_INVALID = "COLUMN_NAMES_INVALID"
     DATABASE_UNAVAILABLE = "DATABASE_UNAVAILABLE"
@@ -83,6 +86,7 @@ class Reason(StrEnum):
     SAMPLER_FILE_INVALID = "SAMPLER_FILE_INVALID"
     SAMPLER_NOT_FOUND = "SAMPLER_NOT_FOUND"
     SAMPLER_UNSUITED = "SAMPLER_UNSUITED"
+    SERVER_BUSY = "SERVER_BUSY"
     SERVER_STOPPING = "SERVER_STOPPING"
     STORAGE_FULL = "STORAGE_FULL"
     SUBJECT_CHANGED = "SUBJECT_CHANGED"
@@ -168,8 +172,21 @@ class DeadlineExceeded(ServiceError):
     """A time limit of the server was reached."""
 
 
+class OutOfRange(ServiceError):
+    """A position that is not there any more."""
+
+
 class ResourceExhausted(ServiceError):
     """There is no room for what the request needs."""
+
+
+def busy(what: str, limit: str, most: int) -> ResourceExhausted:
+    """The refusal of a call before anything was done for it, because `most` of its kind are being served."""
+    return ResourceExhausted(
+        Reason.SERVER_BUSY,
+        f"the server is busy: {most} {what}, its limit, and nothing was done for this call; try again later",
+        metadata={"limit": limit, "most": str(most)}, retry_seconds=_BUSY_SECONDS,
+    )  # fmt: skip
 
 
 class Unavailable(ServiceError):
@@ -192,6 +209,7 @@ _CODES: Mapping[type[ServiceError], int] = {
     AlreadyExists: code_pb2.ALREADY_EXISTS,
     FailedPrecondition: code_pb2.FAILED_PRECONDITION,
     DeadlineExceeded: code_pb2.DEADLINE_EXCEEDED,
+    OutOfRange: code_pb2.OUT_OF_RANGE,
     ResourceExhausted: code_pb2.RESOURCE_EXHAUSTED,
     Unavailable: code_pb2.UNAVAILABLE,
     Internal: code_pb2.INTERNAL,

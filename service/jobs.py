@@ -177,6 +177,10 @@ def move(
 ) -> bool:
     """Change the state of a job if it is in one of `sources`, still at `job.attempt`; its ending time is set."""
     assert all(state in NEXT[source] for source in sources), f"{sources} to {state}"
+    # This server's clock may be behind that of the one before.
+    now = max(now, job.create_time, job.start_time or 0)
+    if "start_time" in changes:
+        changes["start_time"] = now
     if state in TERMINAL:
         changes["end_time"] = now
     if state not in _ACTIVE:

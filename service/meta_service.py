@@ -54,6 +54,8 @@ class MetaService(pb_grpc.MetaServiceServicer):
             max_dataset_bytes=limits.max_dataset_bytes, max_queued_jobs=limits.max_queued_jobs,
             max_tenant_running_jobs=limits.max_tenant_running_jobs, cpu_slots=config.cpu_slots,
             gpu_slots=-1 if config.gpus is None else len(config.gpus),
+            max_record_calls=limits.max_record_calls, max_streams=limits.max_streams,
+            max_work_calls=limits.max_work_calls, max_watches=limits.max_watches, keep_events=limits.keep_events,
         )  # fmt: skip
 
 

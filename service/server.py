@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from pathlib import Path
 
 import grpc
@@ -26,16 +25,19 @@ from gephyra.protos import (
 )
 
 from .admin import Admin
+from .admission import Admission
 from .artefacts import Artefacts
 from .blob_service import BlobService
 from .bus import Bus
 from .checks import Checks
-from .config import TENANT, ServerConfig
+from .clock import Clock
+from .config import TENANT, ServerConfig, Timings
 from .core import Core
 from .dataset_service import DatasetService
 from .draw_cache import DrawCache
 from .executor import Executor, LocalExecutor
 from .home import open_store
+from .housekeeping import Housekeeping
 from .importing import Importer
 from .interceptor import CallInterceptor
 from .meta_service import MetaService
@@ -65,15 +67,6 @@ _SERVICES = (
     *training_service_pb2.DESCRIPTOR.services_by_name.values(),
 )
 
-# A client may ping an idle connection every 20 s; gRPC's own default cuts it off at less than five minutes.
-_OPTIONS = (
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 20_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.keepalive_time_ms", 120_000),
-    # Two servers on one port would each get a part of the calls.
-    ("grpc.so_reuseport", 0),
-)
-
 
 class CannotListen(Exception):
     """The address is taken or not one of this machine."""
@@ -86,7 +79,10 @@ class Server:
         admin_address: `host:port` of the admin port once it was started; empty without one.
     """
 
-    def __init__(self, config: ServerConfig, tracing: Tracing | None = None, executor: Executor | None = None) -> None:
+    def __init__(
+        self, config: ServerConfig, tracing: Tracing | None = None, executor: Executor | None = None,
+        clock: Clock | None = None,
+    ) -> None:  # fmt: skip
         data, executor = config.data, executor or LocalExecutor()
         logs = data / "logs"
         logs.mkdir(parents=True, exist_ok=True)
@@ -98,7 +94,7 @@ class Server:
         pool = Pool(config.draw_workers, artefacts.folder, logs, tracing, executor)
         store = open_store(data, config.database_url)
         self._core = Core(
-            config, store, artefacts, uploads, contents, pool, Bus(), lambda: time.time_ns() // 1000, metrics, tracing,
+            config, store, artefacts, uploads, contents, pool, Bus(), clock or Clock(), metrics, tracing,
             Lanes(), DrawCache(config.draw_cache_bytes), executor,
         )  # fmt: skip
         self._count()
@@ -106,8 +102,11 @@ class Server:
         self._admin: Admin | None = None
         self._checks = Checks(self._core)
         self._supervisor = Supervisor(self._core)
+        self._housekeeping = Housekeeping(self._core)
         self._health = health.aio.HealthServicer()
-        self._server = grpc.aio.server(interceptors=[CallInterceptor(metrics, tracing)], options=_OPTIONS)
+        admission = Admission(config.limits, config.timings.call, metrics)
+        interceptor = CallInterceptor(metrics, tracing, admission)
+        self._server = grpc.aio.server(interceptors=[interceptor], options=_options(config.timings))
         self._add_services()
 
     async def start(self) -> str:
@@ -121,6 +120,7 @@ class Server:
         await self._server.start()
         await self._supervisor.start()
         await self._checks.start()
+        self._housekeeping.start()
         return address
 
     async def stop(self) -> None:
@@ -128,6 +128,7 @@ class Server:
         self._core.stopping = True
         self._core.store.hurry()
         await self._health.enter_graceful_shutdown()
+        await self._housekeeping.stop()
         await self._supervisor.drain()
         await self._checks.drain()
         # Only now: a watcher hears of the last checkpoint, and then that the server stops.
@@ -181,6 +182,20 @@ class Server:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = [service.full_name for service in _SERVICES]
         reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+
+
+def _options(timings: Timings) -> list[tuple[str, int]]:
+    return [
+        # gRPC's own default cuts off who pings more often than every five minutes.
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", int(1000 * timings.ping)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.keepalive_time_ms", 120_000),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.max_connection_age_ms", int(1000 * timings.connection_age)),
+        ("grpc.max_connection_age_grace_ms", int(1000 * timings.connection_grace)),
+        # Two servers on one port would each get a part of the calls.
+        ("grpc.so_reuseport", 0),
+    ]
 
 
 def _tidy(connection: Connection, core: Core) -> None:

@@ -37,6 +37,7 @@ class TargetService(pb_grpc.TargetServiceServicer):
 
     async def CreateTarget(self, request: pb.CreateTargetRequest, context: Any) -> pb.Target:
         self._core.refuse_if_stopping()
+        self._checks.refuse_if_busy()
         request_id = names.check_request_id(request.request_id)
         target = await register(self._core, request.definition, request.target_id, request_id)
         crash_point(Place.TARGET_STORED)

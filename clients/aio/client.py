@@ -22,7 +22,7 @@ from ..local import LocalHost
 from ..request import full_name, new_request_id
 from ..tracing import tracing
 from ..training import job_request
-from ..upload import move_arrays, sampler_requests
+from ..upload import import_sampler, move_arrays
 from .dataset import AsyncDataset, explained, sent, upload
 from .job import AsyncJob
 from .sampler import AsyncSamplerHandle
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["AsyncClient"]
 
 _CHECK_SECONDS = 300.0
-_IMPORT_SECONDS = 300.0
 _PAGE_SIZE = 100
 
 
@@ -241,8 +240,7 @@ class AsyncClient:
         Raises:
             InvalidArgument: (SAMPLER_FILE_INVALID) for a file that is damaged or something else.
         """
-        requests = sampler_requests(Path(path), (name or "").removeprefix("targets/"), new_request_id())
-        message = await self._connection.upload(lambda stubs: stubs.samplers.ImportSampler, requests, _IMPORT_SECONDS)
+        message = await import_sampler(self._connection, Path(path), (name or "").removeprefix("targets/"))
         return AsyncSamplerHandle(self._connection, message)
 
     async def target(self, name: str) -> AsyncTargetHandle:

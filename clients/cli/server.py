@@ -33,6 +33,7 @@ def serve(
     draw_cache: Annotated[int, typer.Option(metavar="MIB", help="Memory for draws made lately; 0: none.")] = 64,
     executor: Annotated[str, typer.Option(metavar="local|ray", help="Where workers run.")] = "local",
     ray_address: Annotated[str, typer.Option(metavar="auto|HOST:PORT", help="Of the Ray cluster.")] = "auto",
+    keep_events: Annotated[int, typer.Option(metavar="N", help="Newest events of each job to keep.")] = 10_000,
     admin_port: Annotated[
         int | None, typer.Option(metavar="PORT", help="Port of /metrics (Prometheus) and /healthz; 0: a free one.")
     ] = None,
@@ -51,6 +52,7 @@ def serve(
     require_server()
     place = ["--listen", listen] if socket is None else ["--socket", str(socket)]
     sizes = ["--queued-jobs", str(queued_jobs), "--draw-workers", str(draw_workers), "--draw-cache", str(draw_cache)]
+    sizes += ["--keep-events", str(keep_events)]
     slots = (("--running-jobs", running_jobs), ("--cpus", cpus), ("--gpus", gpus))
     sizes += [word for option, value in slots if value is not None for word in (option, str(value))]
     where = ["--executor", executor, "--ray-address", ray_address]

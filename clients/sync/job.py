@@ -39,7 +39,11 @@ class Job(JobFacts):
     def watch(self, after_sequence: int = 0) -> Iterator[Event]:
         """All events after `after_sequence`, past ones first, until the job is in a final state.
 
-        Each event comes once, in order; a watch that breaks is resumed where it broke.
+        Each event comes once, in order; a watch that breaks is resumed where it broke. Of metrics in a row a reader
+        that is late gets the newest, see `Event.coalesced`. Events that the server does not keep any more are left
+        out, with a warning in the log.
+
+        Raises DataLoss if an event is missing or comes twice.
         """
         return self._bridge.iterate(self._twin.watch(after_sequence))
 

@@ -30,8 +30,11 @@ def refused(call: Callable[[], Any]) -> Refusal:
     """The refusal of a call that must fail with all its details."""
     with pytest.raises(grpc.RpcError) as caught:
         call()
-    # What a stub raises is also the call, which its published type does not say.
-    error: Any = caught.value
+    return refusal_of(caught.value)
+
+
+def refusal_of(error: Any) -> Refusal:
+    """What an error of a stub, which is also the call, tells; all its details must be known."""
     status = rpc_status.from_call(error)
     assert status is not None
     info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
