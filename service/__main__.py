@@ -15,10 +15,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .config import DATABASE_URL, ServerConfig, Timings
+from .config import ARTEFACTS_URL, DATABASE_URL, ServerConfig, Timings
 from .full import MESSAGE, is_full
 from .lock import FolderLock, FolderLocked
 from .logs import LogStyle, logged
+from .objects import ObjectsRefused
 from .server import CannotListen, Server
 from .store.places import DatabaseInUse, DatabaseRefused
 from .store.versions import SchemaMismatch
@@ -53,6 +54,7 @@ def _run(options: argparse.Namespace, timings: Timings) -> int:
     try:
         config = ServerConfig(
             data=options.data.resolve(), address=_address(options), database_url=options.database_url,
+            artefacts_url=options.artefacts_url,
             running_jobs=options.running_jobs, draw_workers=options.draw_workers, timings=timings,
             draw_cache_bytes=options.draw_cache << 20,
             admin=None if options.admin_port is None else (options.admin_host, options.admin_port),
@@ -63,7 +65,7 @@ def _run(options: argparse.Namespace, timings: Timings) -> int:
     except (FolderLocked, DatabaseInUse) as error:
         print(f"gephyra: {error}", file=sys.stderr)
         return _EXIT_LOCKED
-    except (_Refused, CannotListen, DatabaseRefused, SchemaMismatch) as error:
+    except (_Refused, CannotListen, DatabaseRefused, ObjectsRefused, SchemaMismatch) as error:
         print(f"gephyra: {error}", file=sys.stderr)
         return _EXIT_REFUSED
     except Exception as error:
@@ -109,6 +111,10 @@ def _parser() -> argparse.ArgumentParser:
         "--database-url", default=os.environ.get(DATABASE_URL, ""), metavar="URL",
         help=f"PostgreSQL for the rows, postgresql+psycopg://user@host/database; better by {DATABASE_URL}, which no "
         "other user sees (default: SQLite in the folder)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--artefacts-url", default=os.environ.get(ARTEFACTS_URL, ""), metavar="URL",
+        help="s3://bucket/prefix for the artefacts, of which the folder is a copy then (default: the folder alone)",
     )  # fmt: skip
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--listen", metavar="HOST:PORT", help="loopback address; port 0 takes a free one")

@@ -20,6 +20,7 @@ from .crash import Place, crash_point
 from .dataset_service import find_dataset
 from .denoising import from_denoising_report, to_denoising, to_table
 from .errors import Failure, Reason, status_failure
+from .handing import content_path, keep_sampler, sampler_path, target_path
 from .lease import keep_lease
 from .process import WorkerProcess, training_environment
 from .reports import from_report
@@ -137,23 +138,23 @@ class Attempt:
         if self.job.dataset:
             # It is there: nobody can delete a data set that an unfinished job needs.
             dataset = await self._core.store.read(find_dataset, self.job.dataset)
-            table = to_table(dataset, self._core.datasets.path(dataset.content))
+            table = to_table(dataset, await content_path(self._core, dataset.content))
         if isinstance(self.job.settings, DenoisingSettings):
             fit = worker_pb2.WorkerCommand.Fit(
                 table=table,
                 config=to_denoising(self.job.settings),
                 checkpoint_folder=str(work),
                 sampler_path=str(self._sampler_path()),
-                target_path=str(self._core.artefacts.path(self.job.target_digest)) if self.job.target else "",
+                target_path=await target_path(self._core, self.job.target_digest) if self.job.target else "",
             )
             return worker_pb2.WorkerCommand(id=1, fit=fit)
         train = worker_pb2.WorkerCommand.Train(
-            target_path=str(self._core.artefacts.path(self.job.target_digest)),
+            target_path=await target_path(self._core, self.job.target_digest),
             config=to_config(self.job.settings),
             checkpoint_folder=str(work),
             sampler_path=str(self._sampler_path()),
             threads=self._threads,
-            start_path=str(self._core.artefacts.path(self.job.start_digest)) if self.job.start else "",
+            start_path=await sampler_path(self._core, self.job.start_digest) if self.job.start else "",
             samples=table,
         )
         return worker_pb2.WorkerCommand(id=1, train=train)
@@ -199,7 +200,7 @@ class Attempt:
 
     async def _on_trained(self, event: _Event) -> bool:
         await self._flush_metrics()
-        digest = await asyncio.to_thread(self._core.artefacts.put_file, self._sampler_path())
+        digest = await keep_sampler(self._core, self._sampler_path(), lambda: self._stop is not None)
         crash_point(Place.SAMPLER_CONTENT)
         sampler, trained = f"sampler-{secrets.token_hex(6)}", event.trained
         of_data = trained.HasField("denoising_report")

@@ -7,7 +7,7 @@
     |-- FailedPrecondition   right request, wrong moment
     |-- DeadlineExceeded     a time limit of the server was reached
     |-- ResourceExhausted    there is no room on the server's disk
-    |-- Unavailable          the server is stopping, a worker died, the database is away; try again
+    |-- Unavailable          the server is stopping, a worker died, a database or bucket is away; try again
     `-- Internal             a fault of ours
 
 Every error carries `google.rpc.ErrorInfo`; invalid arguments a `BadRequest` with field paths; missing
@@ -40,6 +40,7 @@ _BACK_SECONDS = 5
 class Reason(StrEnum):
     """What went wrong, as a constant that programs may test."""
 
+    ARTEFACTS_UNAVAILABLE = "ARTEFACTS_UNAVAILABLE"
     BLOB_MISMATCH = "BLOB_MISMATCH"
     BLOB_NOT_FOUND = "BLOB_NOT_FOUND"
     BLOB_OFFSET_INVALID = "BLOB_OFFSET_INVALID"
