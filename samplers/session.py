@@ -3,6 +3,7 @@
 The session owns the clock, the budget, the checkpoints and what the caller is told; the mathematics is in the parts.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -37,6 +38,8 @@ from .stepper import join_parts
 from .watch import Watch
 
 __all__ = ["train"]
+
+logger = logging.getLogger(__name__)
 
 # Of a budget, at most: good coordinates are worth more than steps. The preconditioner then stays where it got to.
 _PRECONDITION_SHARE = 0.5
@@ -86,11 +89,21 @@ def train(
     rows = None if samples is None else _checked(samples, target)
     startup_seconds += _compile(target, settings, clock)
     hooks = Hooks(on_metrics, on_checkpoint, should_stop, clock)
-    run = _Run(target, settings, rows, hooks, checkpoint_folder)
-    stored = None if checkpoint_folder is None else latest_checkpoint(checkpoint_folder)
-    prepared = run.restore(stored) if stored is not None else run.prepare() if start is None else run.go_on(start)
+    run, prepared = _begun(lambda: _Run(target, settings, rows, hooks, checkpoint_folder), checkpoint_folder, start)
     run.optimise(prepared)
     return run.finish(prepared, startup_seconds)
+
+
+def _begun(make: "Callable[[], _Run]", folder: Path | None, start: Sampler | None) -> "tuple[_Run, Prepared]":
+    """A run that goes on from the newest checkpoint, or begins, also where that is of an earlier version's bridge."""
+    stored, run = None if folder is None else latest_checkpoint(folder), make()
+    if stored is not None:
+        try:
+            return run, run.restore(stored)
+        except ValueError as error:
+            logger.warning("the checkpoint of step %d is not used, the run begins again: %s", stored.step, error)
+            run = make()
+    return run, run.prepare() if start is None else run.go_on(start)
 
 
 def _checked(samples: Tensor, target: Target) -> Tensor:

@@ -19,6 +19,10 @@ from tests.upgrade.make_fixture import FIXTURES, processor
 TAGS = sorted(path.name for path in FIXTURES.iterdir())
 
 
+def _slow(tag: str) -> Any:
+    return pytest.param(tag, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize("tag", TAGS)
 def test_a_folder_of_an_earlier_version_is_served(tag: str, tmp_path: Path) -> None:
     expected = json.loads((FIXTURES / tag / "expected.json").read_text())
@@ -66,7 +70,7 @@ def _serves_its_model(client: gp.Client, expected: dict[str, Any], same: bool) -
     assert client.target(expected["target"]).log_z == 0.0
 
 
-@pytest.mark.parametrize("tag", TAGS)
+@pytest.mark.parametrize("tag", [*map(_slow, TAGS[:-1]), TAGS[-1]])
 def test_a_job_that_an_earlier_version_left_goes_on_from_its_checkpoint(tag: str, tmp_path: Path) -> None:
     expected = json.loads((FIXTURES / tag / "unfinished.json").read_text())
     shutil.copytree(FIXTURES / tag / "unfinished", tmp_path / "data")
@@ -76,7 +80,9 @@ def test_a_job_that_an_earlier_version_left_goes_on_from_its_checkpoint(tag: str
         events = list(job.watch())
         assert [event.sequence for event in events] == list(range(1, len(events) + 1))
         later = [event.metrics.step for event in events[expected["events"] :] if event.metrics is not None]
-        assert min(later) > expected["step"] > 0
+        assert max(later) == 150
+        # The bridges of 0.1.0 had no guide: such a run begins again.
+        assert (min(later) > expected["step"] > 0) == (tag != "v0.1.0")
         assert client.job(expected["waiting"]).result(progress=False).draw(2, seed=0).x.shape == (2, 2)
 
 
@@ -93,8 +99,8 @@ def test_nothing_that_an_earlier_version_needs_is_missing_or_swept(
     assert tell("gc", "--grace", "0")["unreadable"] == []
     assert sorted(path for path in (tmp_path / "data/artefacts").rglob("*") if path.is_file()) == before
     with closing(sqlite3.connect(tmp_path / "data/gephyra.sqlite3")) as rows:
-        rows.execute("DELETE FROM samplers")
-        rows.execute("DELETE FROM jobs")
+        for table in ("events", "jobs", "samplers"):
+            rows.execute(f"DELETE FROM {table}")
         rows.commit()
     assert tell("gc", "--grace", "0", "--dry-run")["files"] > 0
     assert tell("gc", "--grace", "0")["files"] > 0
