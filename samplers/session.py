@@ -4,8 +4,10 @@ Several workers may share the steps (`group`). All but the first only assist: th
 their share of every step, and know neither budget nor caller by themselves.
 """
 
+import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,7 +21,7 @@ from .given import checked_rows
 from .group import Alone, Group
 from .place import device_of
 from .precondition import PRECONDITION_BATCH
-from .prepare import check_start
+from .prepare import Prepared, check_start
 from .report import Metrics
 from .run import Hooks, StopTraining, TrainingFailed
 from .sampler import Sampler
@@ -27,6 +29,8 @@ from .settings import TrainingSettings
 from .stages import Stages
 
 __all__ = ["assist", "train"]
+
+logger = logging.getLogger(__name__)
 
 _ALONE = Alone()
 
@@ -76,13 +80,8 @@ def train(
     rows = None if samples is None else _checked(samples, target)
     startup_seconds += _compile(target, {PRECONDITION_BATCH, settings.batch_size // group.size, BLOCK_SIZE}, clock)
     hooks = Hooks(on_metrics, on_checkpoint, should_stop, clock)
-    stages = Stages(target, settings, rows, hooks, checkpoint_folder, group)
-    stored = None if checkpoint_folder is None else latest_checkpoint(checkpoint_folder)
-    if stored is not None:
-        prepared = stages.restore(stages.tell(stored))
-    else:
-        prepared = stages.prepare() if start is None else stages.go_on(start)
-        stages.tell(stages.state(prepared))
+    make = partial(Stages, target, settings, rows, hooks, checkpoint_folder, group)
+    stages, prepared = _begun(make, checkpoint_folder, start, group)
     stages.optimise(prepared)
     return stages.finish(prepared, startup_seconds)
 
@@ -120,6 +119,25 @@ def _check_place(settings: TrainingSettings, group: Group) -> None:
     device_of(settings.device)
     if group.size != settings.workers:
         raise ValueError(f"workers is {settings.workers}, but {group.size} at work: each needs its place in the group")
+
+
+def _begun(
+    make: Callable[[], Stages], folder: Path | None, start: Sampler | None, group: Group
+) -> tuple[Stages, Prepared]:
+    """A run that goes on from the newest checkpoint, or begins, also where that is of an earlier version's bridge."""
+    stored, stages = None if folder is None else latest_checkpoint(folder), make()
+    if stored is not None:
+        try:
+            return stages, stages.restore(stages.tell(stored))
+        except ValueError as error:
+            # Earlier versions had no groups.
+            if group.size > 1:
+                raise
+            logger.warning("the checkpoint of step %d is not used, the run begins again: %s", stored.step, error)
+            stages = make()
+    prepared = stages.prepare() if start is None else stages.go_on(start)
+    stages.tell(stages.state(prepared))
+    return stages, prepared
 
 
 def _checked(samples: Tensor, target: Target) -> Tensor:

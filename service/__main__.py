@@ -17,11 +17,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from .clock import Clock
-from .config import DATABASE_URL, ExecutorName, Limits, ServerConfig, Timings
+from .config import ARTEFACTS_URL, DATABASE_URL, ExecutorName, Limits, ServerConfig, Timings
 from .executor import NoExecutor, open_executor
 from .full import MESSAGE, is_full
 from .lock import FolderLock, FolderLocked
 from .logs import LogStyle, logged
+from .objects import ObjectsRefused
 from .server import CannotListen, Server
 from .store.places import DatabaseInUse, DatabaseRefused
 from .store.versions import SchemaMismatch
@@ -65,7 +66,7 @@ def _run(options: argparse.Namespace, timings: Timings, limits: Limits, clock: C
             running_jobs=options.running_jobs or options.cpus or 1, cpus=_cpus(options), gpus=options.gpus,
             limits=replace(limits, max_queued_jobs=options.queued_jobs, keep_events=options.keep_events),
             draw_workers=options.draw_workers, timings=timings, draw_cache_bytes=options.draw_cache << 20,
-            executor=options.executor, ray_address=options.ray_address,
+            artefacts_url=options.artefacts_url, executor=options.executor, ray_address=options.ray_address,
             admin=None if options.admin_port is None else (options.admin_host, options.admin_port),
         )  # fmt: skip
         tracing = _tracing(options.traces)
@@ -76,7 +77,7 @@ def _run(options: argparse.Namespace, timings: Timings, limits: Limits, clock: C
     except (FolderLocked, DatabaseInUse) as error:
         print(f"gephyra: {error}", file=sys.stderr)
         return _EXIT_LOCKED
-    except (_Refused, CannotListen, DatabaseRefused, NoExecutor, SchemaMismatch) as error:
+    except (_Refused, CannotListen, DatabaseRefused, NoExecutor, ObjectsRefused, SchemaMismatch) as error:
         print(f"gephyra: {error}", file=sys.stderr)
         return _EXIT_REFUSED
     except Exception as error:
@@ -122,6 +123,10 @@ def _parser() -> argparse.ArgumentParser:
         "--database-url", default=os.environ.get(DATABASE_URL, ""), metavar="URL",
         help=f"PostgreSQL for the rows, postgresql+psycopg://user@host/database; better by {DATABASE_URL}, which no "
         "other user sees (default: SQLite in the folder)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--artefacts-url", default=os.environ.get(ARTEFACTS_URL, ""), metavar="URL",
+        help="s3://bucket/prefix for the artefacts, of which the folder is a copy then (default: the folder alone)",
     )  # fmt: skip
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--listen", metavar="HOST:PORT", help="loopback address; port 0 takes a free one")

@@ -21,6 +21,7 @@ from .crash import Place, crash_point
 from .denoising import from_denoising_report
 from .errors import Failure, Reason, status_failure
 from .executor import Exit, Worker, WorkerSpec, receive_within, training_environment
+from .handing import keep_sampler
 from .lease import keep_lease
 from .reports import from_report
 from .store import jobs as job_store
@@ -207,7 +208,7 @@ class Attempt:
 
     async def _on_trained(self, event: _Event) -> bool:
         await self._flush_metrics()
-        digest = await asyncio.to_thread(self._core.artefacts.put_file, self._sampler_path())
+        digest = await keep_sampler(self._core, self._sampler_path(), lambda: self._stop is not None)
         crash_point(Place.SAMPLER_CONTENT)
         sampler, trained = f"sampler-{secrets.token_hex(6)}", event.trained
         of_data = trained.HasField("denoising_report")

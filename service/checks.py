@@ -14,6 +14,7 @@ from .crash import Place, crash_point
 from .definitions import draw_bytes
 from .errors import DeadlineExceeded, Failure, Reason, ServiceError, Unavailable, busy, status_failure
 from .full import is_full
+from .handing import target_path
 from .store import targets
 from .store.records import TargetRecord, TargetState
 
@@ -92,7 +93,7 @@ class Checks:
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _ask(self, target: TargetRecord) -> worker_pb2.WorkerEvent.Checked | Failure:
-        path, deaths = str(self._core.artefacts.path(target.digest)), 0
+        path, deaths = await target_path(self._core, target.digest), 0
         while True:
             command = worker_pb2.WorkerCommand(check=worker_pb2.WorkerCommand.Check(target_path=path))
             try:

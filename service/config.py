@@ -4,10 +4,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-__all__ = ["DATABASE_URL", "TENANT", "ExecutorName", "Limits", "ServerConfig", "Timings"]
+__all__ = ["ARTEFACTS_URL", "DATABASE_URL", "TENANT", "ExecutorName", "Limits", "ServerConfig", "Timings"]
 
 # Rows are keyed by tenant from the first day; there is one tenant until there are identities.
 TENANT = "local"
+
+ARTEFACTS_URL = "GEPHYRA_ARTEFACTS_URL"
+"""The environment variable that stands for `--artefacts-url`."""
 
 DATABASE_URL = "GEPHYRA_DATABASE_URL"
 """The environment variable that stands for `--database-url`: arguments are for all to see, and it has a password."""
@@ -119,6 +122,10 @@ class Timings:
     """How long a request id is remembered."""
     blob: float = 24 * 3600.0
     """How long a blob, whole or not, waits for the request that takes it, at least."""
+    collect: float = 24 * 3600.0
+    """Between two sweeps of content that nothing needs."""
+    grace: float = 24 * 3600.0
+    """How long content that nothing needs is left alone, at least; longer than any request takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +140,8 @@ class ServerConfig:
     """Host and port of /metrics and /healthz; port 0 takes a free one, None: nowhere."""
     database_url: str = field(default="", repr=False)
     """Of the database, if it is not a file in the data folder."""
+    artefacts_url: str = ""
+    """Of the store of objects that keeps the artefacts, if it is not the data folder alone."""
     running_jobs: int = 1
     """Training jobs that run at the same time, at least 1."""
     draw_workers: int = 1

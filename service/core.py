@@ -64,11 +64,6 @@ class Core:
         """Until when an attempt may go on that is claimed or renewed now."""
         return self.clock() + int(self.config.timings.lease * 1e6)
 
-    def blob_path(self, sha256: str) -> Path | None:
-        """Where the content of an uploaded blob lies; those of earlier versions and imports are among the artefacts."""
-        paths = (self.uploads.whole.path(sha256), self.artefacts.path(sha256))
-        return next((path for path in paths if path.exists()), None)
-
     def job_folder(self, name: str) -> Path:
         """Where a job keeps its checkpoints and logs."""
         return self.jobs_folder / name

@@ -16,6 +16,7 @@ from .convert import to_dataset
 from .core import Core, request_digest
 from .crash import Place, crash_point
 from .errors import AlreadyExists, NotFound, Reason, bad_field
+from .handing import blob_path
 from .ingest import Ingested, blob_name, check_request, ingest
 from .paging import page_size
 from .registration import refuse_if_needed
@@ -84,8 +85,8 @@ class DatasetService(pb_grpc.DatasetServiceServicer):
     async def _ingested(self, request: pb.CreateDatasetRequest, sha256: str) -> Ingested:
         """What the blob holds. Raises NotFound (BLOB_NOT_FOUND), InvalidArgument."""
         size = await self._core.store.read(blobs.size, TENANT, sha256)
-        path = self._core.blob_path(sha256)
-        if size is None or path is None:
+        path = None if size is None else await blob_path(self._core, sha256)
+        if path is None:
             resource = f"{names.BLOBS}/{sha256}"
             raise NotFound(
                 Reason.BLOB_NOT_FOUND, f"no blob {resource}; send it with UploadBlob first", resource=resource

@@ -22,6 +22,7 @@ from .definitions import draw_bytes
 from .denoising import from_solver, to_solver
 from .errors import Internal, InvalidArgument, Reason, bad_field
 from .failures import raise_failed
+from .handing import sampler_path, target_path
 from .settings import from_how, to_how
 from .store.records import SamplerRecord
 
@@ -130,26 +131,25 @@ async def _next(core: Core, sampler: SamplerRecord, wanted: Range, stream: Hasha
     if known is not None:
         cutter.put(known, end)
         return
-    event = await core.pool.ask(
-        _command(core, sampler, wanted, before, end), core.config.timings.draw, key=sampler.digest, on_block=cutter.add
-    )
+    command = await _command(core, sampler, wanted, before, end)
+    event = await core.pool.ask(command, core.config.timings.draw, key=sampler.digest, on_block=cutter.add)
     raise_failed(event)
     if cutter.end == before:
         raise Internal(Reason.INTERNAL, "a worker sent no draws in its turn")
 
 
-def _command(core: Core, sampler: SamplerRecord, wanted: Range, start: int, end: int) -> worker_pb2.WorkerCommand:
+async def _command(core: Core, sampler: SamplerRecord, wanted: Range, start: int, end: int) -> worker_pb2.WorkerCommand:
     """The command for the draws [start, end), or as many of them as a turn takes."""
     if isinstance(wanted.how, Solving):
         generate = worker_pb2.WorkerCommand.Generate(
-            sampler_path=str(core.artefacts.path(sampler.digest)), count=end - start, seed=wanted.seed,
+            sampler_path=await sampler_path(core, sampler.digest), count=end - start, seed=wanted.seed,
             start_index=start, turn_bytes=core.config.draw_turn_bytes, solver=to_solver(wanted.how.solver),
             solver_steps=wanted.how.steps,
         )  # fmt: skip
         return worker_pb2.WorkerCommand(generate=generate)
     draw = worker_pb2.WorkerCommand.Draw(
-        sampler_path=str(core.artefacts.path(sampler.digest)),
-        target_path=str(core.artefacts.path(sampler.target_digest)),
+        sampler_path=await sampler_path(core, sampler.digest),
+        target_path=await target_path(core, sampler.target_digest),
         count=end - start, seed=wanted.seed, start_index=start, omit_sites=wanted.omit_sites,
         turn_bytes=core.config.draw_turn_bytes, how=to_how(wanted.how),
     )  # fmt: skip

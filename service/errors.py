@@ -8,7 +8,7 @@
     |-- DeadlineExceeded     a time limit of the server was reached
     |-- OutOfRange           a position that is not there any more
     |-- ResourceExhausted    no room on the server's disk, a quota is used up, or too many others are being served
-    |-- Unavailable          the server is stopping, a worker died, the database is away; try again
+    |-- Unavailable          the server is stopping, a worker died, a database or bucket is away; try again
     `-- Internal             a fault of ours
 
 Every error carries `google.rpc.ErrorInfo`; invalid arguments a `BadRequest` with field paths; missing
@@ -42,6 +42,7 @@ _BUSY_SECONDS = 1
 class Reason(StrEnum):
     """What went wrong, as a constant that programs may test."""
 
+    ARTEFACTS_UNAVAILABLE = "ARTEFACTS_UNAVAILABLE"
     BLOB_MISMATCH = "BLOB_MISMATCH"
     BLOB_NOT_FOUND = "BLOB_NOT_FOUND"
     BLOB_OFFSET_INVALID = "BLOB_OFFSET_INVALID"

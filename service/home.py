@@ -9,6 +9,8 @@ from pathlib import Path
 from sqlalchemy import Connection, select
 
 from .config import DATABASE_URL
+from .errors import Unavailable
+from .objects import Objects, ObjectsRefused
 from .store import schema
 from .store.database import Store
 from .store.files import appearing
@@ -16,10 +18,11 @@ from .store.places import DatabaseRefused, Place
 from .store.postgresql import PostgreSql
 from .store.sqlite import Sqlite
 
-__all__ = ["find_database", "open_store"]
+__all__ = ["bind_objects", "find_database", "open_store", "refuse_other_objects"]
 
 _FILE = "gephyra.sqlite3"
 _MARK = "database"
+_OBJECTS = "objects"
 
 
 def find_database(data: Path, url: str) -> Place:
@@ -51,6 +54,33 @@ def open_store(data: Path, url: str) -> Store:
             store.close()
             raise
     return store
+
+
+def refuse_other_objects(data: Path, objects: Objects) -> None:
+    """Raise ObjectsRefused where the folder is only a copy of what lies elsewhere than in `objects`."""
+    mark = data / _OBJECTS
+    if mark.exists() and (kept := mark.read_text().strip()) != objects.name:
+        raise ObjectsRefused(
+            f"the artefacts of the data folder {data} are kept at {kept}, not {objects.name}; give --artefacts-url "
+            f"{kept} or, if all of it was copied to where they are now, remove the file {mark}"
+        )
+
+
+def bind_objects(data: Path, objects: Objects, store: Store) -> None:
+    """Note in the objects whose they are, and in the folder where they are. Raises ObjectsRefused."""
+    refuse_other_objects(data, objects)
+    if not objects.elsewhere:
+        return
+    identity, mark = store.read_now(_identity), data / _OBJECTS
+    try:
+        owner = objects.claim(identity)
+    except Unavailable as error:
+        raise ObjectsRefused(f"{objects.name}: {error.message}") from None
+    if owner != identity:
+        raise ObjectsRefused(f"the artefacts at {objects.name} belong to another database; choose another prefix")
+    if not mark.exists():
+        with appearing(mark) as passing:
+            passing.write_text(f"{objects.name}\n")
 
 
 def _identity(connection: Connection) -> str:

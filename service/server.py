@@ -26,22 +26,24 @@ from gephyra.protos import (
 
 from .admin import Admin
 from .admission import Admission
-from .artefacts import Artefacts
 from .blob_service import BlobService
 from .bus import Bus
 from .checks import Checks
 from .clock import Clock
+from .collector import Collector, push
 from .config import TENANT, ServerConfig, Timings
 from .core import Core
 from .dataset_service import DatasetService
 from .draw_cache import DrawCache
 from .executor import Executor, LocalExecutor
-from .home import open_store
+from .holdings import open_holdings
+from .home import bind_objects, open_store, refuse_other_objects
 from .housekeeping import Housekeeping
 from .importing import Importer
 from .interceptor import CallInterceptor
 from .meta_service import MetaService
 from .metrics import Metrics
+from .objects import open_objects
 from .pool import Pool
 from .sampler_service import SamplerService
 from .sampling_service import SamplingService
@@ -52,7 +54,6 @@ from .supervisor import Supervisor
 from .target_service import TargetService
 from .tracing import NoTracing, Tracing
 from .training_service import TrainingService
-from .uploads import Uploads
 
 __all__ = ["CannotListen", "Server"]
 
@@ -86,21 +87,28 @@ class Server:
         data, executor = config.data, executor or LocalExecutor()
         logs = data / "logs"
         logs.mkdir(parents=True, exist_ok=True)
-        artefacts = Artefacts(data / "artefacts")
-        uploads, contents = Uploads(artefacts.folder / "uploads"), Artefacts(artefacts.folder / "datasets")
-        for each in (artefacts, uploads.whole, contents):
+        objects = open_objects(config.artefacts_url)
+        refuse_other_objects(data, objects)
+        self._holdings = held = open_holdings(data, objects)
+        for each in (held.artefacts, held.uploads.whole, held.datasets):
             each.clean()
         metrics, tracing = Metrics(), tracing or NoTracing()
-        pool = Pool(config.draw_workers, artefacts.folder, logs, tracing, executor)
+        pool = Pool(config.draw_workers, held.artefacts.folder, logs, tracing, executor)
         store = open_store(data, config.database_url)
+        try:
+            bind_objects(data, objects, store)
+        except BaseException:
+            store.close()
+            raise
         self._core = Core(
-            config, store, artefacts, uploads, contents, pool, Bus(), clock or Clock(), metrics, tracing,
+            config, store, held.artefacts, held.uploads, held.datasets, pool, Bus(), clock or Clock(), metrics, tracing,
             Lanes(), DrawCache(config.draw_cache_bytes), executor,
         )  # fmt: skip
         self._count()
         self.admin_address = ""
         self._admin: Admin | None = None
         self._checks = Checks(self._core)
+        self._collector = Collector(self._core, self._holdings)
         self._supervisor = Supervisor(self._core)
         self._housekeeping = Housekeeping(self._core)
         self._health = health.aio.HealthServicer()
@@ -115,12 +123,14 @@ class Server:
         horizon = core.clock() - int(core.config.timings.idempotency * 1e6)
         await core.store.write(idempotency.forget_before, horizon)
         await core.store.write(_tidy, core)
+        await asyncio.to_thread(push, core, self._holdings)
         address = self._listen(core.config.address)
         self._admin = self._open_admin()
         await self._server.start()
         await self._supervisor.start()
         await self._checks.start()
         self._housekeeping.start()
+        await self._collector.start()
         return address
 
     async def stop(self) -> None:
@@ -131,6 +141,7 @@ class Server:
         await self._housekeeping.stop()
         await self._supervisor.drain()
         await self._checks.drain()
+        await self._collector.drain()
         # Only now: a watcher hears of the last checkpoint, and then that the server stops.
         self._core.bus.publish_all()
         await self._server.stop(self._core.config.timings.shutdown_grace)
@@ -203,4 +214,4 @@ def _tidy(connection: Connection, core: Core) -> None:
     for sha256 in core.uploads.sweep(core.clock() / 1e6 - core.config.timings.blob):
         blobs.remove(connection, TENANT, sha256)
     for sha256 in set(core.datasets.digests()) - datasets.contents(connection):
-        core.datasets.remove(sha256)
+        core.datasets.drop(sha256)

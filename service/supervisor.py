@@ -137,6 +137,8 @@ class Supervisor:
             logger.warning("attempt %d of %s is not the current one any more", attempt.job.attempt, name)
         except Unavailable as error:
             _complain(f"attempt {attempt.job.attempt} of {name}", error)
+            # What is away is not back at once.
+            await asyncio.sleep(_PAUSE_SECONDS)
             await self._insist(jobs.put_back, attempt.job)
         except Exception as error:
             logger.exception("attempt %d of %s", attempt.job.attempt, name)

@@ -5,22 +5,23 @@ end of the blob concerns it; a data set takes the blob away. Blocking.
 """
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from .artefacts import Artefacts
+from .objects import Objects
 
 __all__ = ["Upload", "Uploads"]
 
 
 class Uploads:
-    """The blobs below `folder`; made if missing."""
+    """The blobs below `folder`, made with the first of them."""
 
-    def __init__(self, folder: Path) -> None:
-        self.whole = Artefacts(folder)
+    def __init__(self, folder: Path, objects: Objects | None = None) -> None:
+        self.whole = Artefacts(folder, objects, "uploads/")
         self._unfinished = folder / "unfinished"
-        self._unfinished.mkdir(exist_ok=True)
 
     def received(self, sha256: str) -> int:
         """Bytes of an unfinished blob that can be gone on from."""
@@ -28,11 +29,16 @@ class Uploads:
 
     def begin(self, sha256: str) -> "Upload":
         """A stream of the blob of this digest, a context."""
+        self._unfinished.mkdir(parents=True, exist_ok=True)
         return Upload(self.whole, self._part(sha256))
+
+    def unfinished(self) -> Iterator[Path]:
+        """The files of those of which only a beginning came."""
+        return self._unfinished.glob("*")
 
     def sweep(self, horizon: float) -> list[str]:
         """Drop what has waited since before `horizon` (seconds since 1970); the digests of the whole blobs among it."""
-        old = [path for path in self._unfinished.iterdir() if path.stat().st_mtime < horizon]
+        old = [path for path in self.unfinished() if path.stat().st_mtime < horizon]
         whole = [each for each in self.whole.digests() if self.whole.path(each).stat().st_mtime < horizon]
         for path in [*old, *map(self.whole.path, whole)]:
             path.unlink(missing_ok=True)

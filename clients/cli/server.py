@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from ..demo import DemoSettings, run_demo
-from ..local import DATABASE_URL, require_server, server_command, server_environment
-from .options import DatabaseUrl, Folder, Json, Seed, Server, connect
+from ..local import ARTEFACTS_URL, DATABASE_URL, require_server, server_command, server_environment
+from .options import ArtefactsUrl, DatabaseUrl, Folder, Json, Seed, Server, connect
 from .output import print_json, print_rows, say
 from .training import Loss, Method, Precondition
 
@@ -43,6 +43,7 @@ def serve(
         str | None, typer.Option(metavar="EXPORTER", help="OpenTelemetry exporter, for example otlp or console.")
     ] = None,
     database_url: DatabaseUrl = "",
+    artefacts_url: ArtefactsUrl = "",
     as_json: Json = False,
 ) -> None:
     """Run a server until Ctrl-C or SIGTERM. It refuses addresses other than loopback.
@@ -60,7 +61,7 @@ def serve(
     seen += [] if admin_port is None else ["--admin-port", str(admin_port)]
     seen += [] if traces is None else ["--traces", traces]
     command = [*server_command(data), *place, *sizes, *where, *seen]
-    environment = {**server_environment(), DATABASE_URL: database_url}
+    environment = {**server_environment(), ARTEFACTS_URL: artefacts_url, DATABASE_URL: database_url}
     if as_json:
         raise typer.Exit(_serve_json(command, environment))
     # The server takes this process' place: signals reach it directly.
