@@ -58,7 +58,7 @@ def _run(options: argparse.Namespace, timings: Timings) -> int:
             admin=None if options.admin_port is None else (options.admin_host, options.admin_port),
         )  # fmt: skip
         tracing = _tracing(options.traces)
-        with FolderLock(config.data):
+        with FolderLock(config.data, shared=bool(config.database_url)):
             return asyncio.run(_serve(config, tracing, options.exit_with_stdin))
     except (FolderLocked, DatabaseInUse) as error:
         print(f"gephyra: {error}", file=sys.stderr)

@@ -8,8 +8,7 @@ use a thread.
 import hashlib
 import os
 import secrets
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Self
 
@@ -21,10 +20,10 @@ class CorruptArtefact(Exception):
 
 
 class Artefacts:
-    """The store below `folder`; made if missing."""
+    """The store below `folder`; made if missing. What is being written bears the name of its owner."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, owner: str = "") -> None:
+        self.folder, self._owner = folder, owner
         self._staging = folder / "staging"
         self._staging.mkdir(parents=True, exist_ok=True)
 
@@ -90,7 +89,7 @@ class Artefacts:
 
     def writer(self) -> "ArtefactWriter":
         """A writer whose content is stored by `commit` and dropped otherwise."""
-        return ArtefactWriter(self, self._staging / secrets.token_hex(8))
+        return ArtefactWriter(self, self._staging / f"{self._owner}-{secrets.token_hex(8)}")
 
     def _prepared(self, sha256: str) -> Path:
         """Where the content goes, in a folder that is there."""
@@ -100,10 +99,11 @@ class Artefacts:
             _sync_folder(final.parent.parent)
         return final
 
-    def clean(self) -> None:
-        """Drop what interrupted writers left behind. Only the owner of the folder may call it."""
-        shutil.rmtree(self._staging)
-        self._staging.mkdir()
+    def clean(self, gone: Callable[[str], bool] = lambda owner: True) -> None:
+        """Drop what interrupted writers left behind: those whose owner is `gone`."""
+        for path in self._staging.iterdir():
+            if gone(path.name.rpartition("-")[0]):
+                path.unlink(missing_ok=True)
 
 
 class ArtefactWriter:

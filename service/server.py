@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import re
+import socket
 import time
 from pathlib import Path
 
@@ -39,7 +41,9 @@ from .importing import Importer
 from .interceptor import CallInterceptor
 from .meta_service import MetaService
 from .metrics import Metrics
+from .neighbours import Neighbours, clean, sweep_jobs
 from .pool import Pool
+from .presence import Presence
 from .sampler_service import SamplerService
 from .sampling_service import SamplingService
 from .sending import Lanes
@@ -74,37 +78,42 @@ _OPTIONS = (
 )
 
 
+# Without a sign of life of a server on another machine, at least, before it may be taken for dead.
+_SILENCE_SECONDS = 60.0
+
+
 class CannotListen(Exception):
     """The address is taken or not one of this machine."""
 
 
 class Server:
-    """One server on one data folder, whose lock the caller holds. `start` once, `stop` once.
+    """One server on one data folder, whose lock the caller holds, or shares. `start` once, `stop` once.
 
     Attributes:
         admin_address: `host:port` of the admin port once it was started; empty without one.
     """
 
     def __init__(self, config: ServerConfig, tracing: Tracing | None = None) -> None:
-        data = config.data
-        logs = data / "logs"
+        data, logs = config.data, _logs(config)
         logs.mkdir(parents=True, exist_ok=True)
-        artefacts = Artefacts(data / "artefacts")
-        uploads, contents = Uploads(artefacts.folder / "uploads"), Artefacts(artefacts.folder / "datasets")
-        for each in (artefacts, uploads.whole, contents):
-            each.clean()
-        metrics, tracing = Metrics(), tracing or NoTracing()
-        pool = Pool(config.draw_workers, artefacts.folder, logs, tracing)
         store = open_store(data, config.database_url)
+        self._presence = Presence(data / "servers", max(config.timings.lease, _SILENCE_SECONDS))
+        owner = self._presence.owner
+        artefacts = Artefacts(data / "artefacts", owner)
+        uploads = Uploads(artefacts.folder / "uploads", owner)
+        metrics, tracing = Metrics(), tracing or NoTracing()
         self._core = Core(
-            config, store, artefacts, uploads, contents, pool, Bus(), lambda: time.time_ns() // 1000, metrics, tracing,
-            Lanes(), DrawCache(config.draw_cache_bytes),
+            config, store, artefacts, uploads, Artefacts(artefacts.folder / "datasets", owner),
+            Pool(config.draw_workers, artefacts.folder, logs, tracing), Bus(), lambda: time.time_ns() // 1000, metrics,
+            tracing, Lanes(), DrawCache(config.draw_cache_bytes), owner, self._presence.dead,
         )  # fmt: skip
+        clean(self._core, self._presence)
         self._count()
         self.admin_address = ""
         self._admin: Admin | None = None
         self._checks = Checks(self._core)
         self._supervisor = Supervisor(self._core)
+        self._neighbours = Neighbours(self._core, self._supervisor, self._checks, self._presence)
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(interceptors=[CallInterceptor(metrics, tracing)], options=_OPTIONS)
         self._add_services()
@@ -119,7 +128,9 @@ class Server:
         self._admin = self._open_admin()
         await self._server.start()
         await self._supervisor.start()
+        await sweep_jobs(core)
         await self._checks.start()
+        await self._neighbours.start()
         return address
 
     async def stop(self) -> None:
@@ -127,6 +138,7 @@ class Server:
         self._core.stopping = True
         self._core.store.hurry()
         await self._health.enter_graceful_shutdown()
+        await self._neighbours.stop()
         await self._supervisor.drain()
         await self._checks.drain()
         # Only now: a watcher hears of the last checkpoint, and then that the server stops.
@@ -137,6 +149,7 @@ class Server:
             await asyncio.to_thread(self._admin.close)
         await asyncio.to_thread(self._core.store.close)
         await asyncio.to_thread(self._core.tracing.close)
+        self._presence.close()
 
     def _count(self) -> None:
         core = self._core
@@ -179,6 +192,14 @@ class Server:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = [service.full_name for service in _SERVICES]
         reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+
+
+def _logs(config: ServerConfig) -> Path:
+    """Where workers write: each of several servers has a place of its own, the same in all its lives."""
+    logs = config.data / "logs"
+    if not config.database_url:
+        return logs
+    return logs / re.sub(r"[^\w.-]+", "-", f"{socket.gethostname()}-{config.address}")
 
 
 def _tidy(connection: Connection, core: Core) -> None:

@@ -15,10 +15,10 @@ __all__ = ["Upload", "Uploads"]
 
 
 class Uploads:
-    """The blobs below `folder`; made if missing."""
+    """The blobs below `folder`; made if missing. `owner` as for Artefacts."""
 
-    def __init__(self, folder: Path) -> None:
-        self.whole = Artefacts(folder)
+    def __init__(self, folder: Path, owner: str = "") -> None:
+        self.whole = Artefacts(folder, owner)
         self._unfinished = folder / "unfinished"
         self._unfinished.mkdir(exist_ok=True)
 
@@ -32,8 +32,8 @@ class Uploads:
 
     def sweep(self, horizon: float) -> list[str]:
         """Drop what has waited since before `horizon` (seconds since 1970); the digests of the whole blobs among it."""
-        old = [path for path in self._unfinished.iterdir() if path.stat().st_mtime < horizon]
-        whole = [each for each in self.whole.digests() if self.whole.path(each).stat().st_mtime < horizon]
+        old = [path for path in self._unfinished.iterdir() if _older(path, horizon)]
+        whole = [each for each in self.whole.digests() if _older(self.whole.path(each), horizon)]
         for path in [*old, *map(self.whole.path, whole)]:
             path.unlink(missing_ok=True)
         return whole
@@ -101,6 +101,13 @@ class Upload:
     def drop(self) -> None:
         """Forget what came: it is not what was announced."""
         self._over = True
+
+
+def _older(path: Path, horizon: float) -> bool:
+    # Another server may have taken it in between.
+    with contextlib.suppress(FileNotFoundError):
+        return path.stat().st_mtime < horizon
+    return False
 
 
 def _size(path: Path) -> int:

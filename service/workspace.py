@@ -37,11 +37,10 @@ def clean(job: Path) -> None:
         sampler.unlink(missing_ok=True)
 
 
-def sweep(jobs: Path, unfinished: Collection[str]) -> None:
-    """Clean the folders of all other jobs: a server may have died between the end of a job and that."""
-    for job in jobs.glob("*"):
-        if job.name not in unfinished:
-            clean(job)
+def sweep(jobs: Path, ended: Collection[str]) -> None:
+    """Clean the folders of these jobs: a server may have died between the end of a job and that."""
+    for name in ended:
+        clean(jobs / name)
 
 
 def _folders(job: Path) -> Iterator[Path]:

@@ -14,9 +14,13 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 from . import schema
 from .columns import dump_metrics, load_failure, load_metrics, load_settings
 from .pages import read_page
+from .places import Notice, place_of
 from .records import TERMINAL, AnyMetrics, JobRecord, JobState, StoredEvent
 
-__all__ = ["add", "advance", "counts", "events_after", "find", "next_queued", "page", "record", "renew", "unfinished"]
+__all__ = [
+    "add", "advance", "counts", "events_after", "find", "next_queued", "page", "positions", "record", "renew",
+    "unfinished",
+]  # fmt: skip
 
 _J = schema.jobs.c
 _FINISHED = [state.value for state in TERMINAL]
@@ -47,6 +51,12 @@ def counts(connection: Connection, tenant: str) -> dict[JobState, int]:
     return {JobState(state): count for state, count in connection.execute(query)}
 
 
+def positions(connection: Connection, tenant: str, names: Collection[str]) -> dict[str, tuple[int, JobState]]:
+    """The latest sequence number and the state of those of these jobs that there are."""
+    query = select(_J.name, _J.last_sequence, _J.state).where(_J.tenant == tenant, _J.name.in_(names))
+    return {row.name: (row.last_sequence, JobState(row.state)) for row in connection.execute(query)}
+
+
 def unfinished(connection: Connection, tenant: str) -> list[JobRecord]:
     """Every job that is not in a terminal state, oldest first."""
     query = select(schema.jobs).where(_J.tenant == tenant, _J.state.not_in(_FINISHED)).order_by(_J.id)
@@ -63,7 +73,7 @@ def add(connection: Connection, tenant: str, job: JobRecord, event: bytes) -> No
             sampler="", last_sequence=0, create_time=job.create_time,
         )
     )  # fmt: skip
-    _append(connection, tenant, job.name, event)
+    _append(connection, tenant, job.name, event, job.state)
 
 
 def advance(
@@ -81,7 +91,7 @@ def advance(
     )
     if changed.rowcount == 0:
         return False
-    _append(connection, tenant, name, event)
+    _append(connection, tenant, name, event, state)
     return True
 
 
@@ -121,7 +131,7 @@ def events_after(connection: Connection, tenant: str, name: str, sequence: int, 
     return [StoredEvent(row.sequence, row.content) for row in connection.execute(query)]
 
 
-def _append(connection: Connection, tenant: str, name: str, content: bytes) -> None:
+def _append(connection: Connection, tenant: str, name: str, content: bytes, state: JobState | None = None) -> None:
     job = connection.execute(
         update(schema.jobs)
         .where(_J.tenant == tenant, _J.name == name)
@@ -129,6 +139,7 @@ def _append(connection: Connection, tenant: str, name: str, content: bytes) -> N
         .returning(_J.id, _J.last_sequence)
     ).one()
     connection.execute(insert(schema.events).values(job=job.id, sequence=job.last_sequence, content=content))
+    place_of(connection).announce(connection, Notice(name, state.value if state else ""))
 
 
 def _record(row: Row[Any]) -> JobRecord:
