@@ -2,11 +2,14 @@
 
 Calls that read, and calls that carry a request id, are repeated by gRPC itself when the server is
 unavailable; nothing else is. Every unary call has a deadline. Streams have none; who reads them resumes.
+
+Of several servers gRPC uses those that are there and say that they serve. The calls above are then repeated for longer:
+until one of them answers.
 """
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -23,7 +26,9 @@ from gephyra.protos import (
     training_service_pb2_grpc,
 )
 
-from .errors import DeadlineExceeded, GephyraError, InvalidArgument, MessageTooLarge, ServerGone, Violation
+from .addresses import check_address, is_several, target_of
+from .errors import DeadlineExceeded, GephyraError, MessageTooLarge, ServerGone
+from .resume import Patience
 from .status import error_from_call
 from .tracing import Tracing, Untraced
 
@@ -51,6 +56,7 @@ _SAFE = {
     "SamplingService": ("EstimateEvidence", "EvaluateLogProb", "EstimateLikelihood"),
     "MetaService": ("GetServerInfo",),
 }
+_REPEATED = frozenset(name for names in _SAFE.values() for name in names)
 _RETRY = {
     "maxAttempts": 4,
     "initialBackoff": "0.1s",
@@ -59,9 +65,13 @@ _RETRY = {
     "retryableStatusCodes": ["UNAVAILABLE"],
 }
 
+# Servers say by their health that they drain, before they refuse anything.
+_SEVERAL = {"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}
+
 # Annotations with these are quoted: in the oldest grpcio we allow, its classes take no parameters at run time.
 Q = TypeVar("Q", bound=Message)
 R = TypeVar("R", bound=Message)
+T = TypeVar("T")
 
 
 class Host(Protocol):
@@ -71,7 +81,7 @@ class Host(Protocol):
     """True for a server that this client started, and that ends with it."""
 
     async def start(self) -> str:
-        """The address in gRPC's form; starts the server if that is ours to do."""
+        """The address; starts the server if that is ours to do."""
         ...
 
     def explain(self, error: ServerGone) -> GephyraError:
@@ -84,16 +94,15 @@ class Host(Protocol):
 
 
 class RemoteHost:
-    """A server that somebody else runs, at `host:port` or `unix:PATH`; InvalidArgument for anything else."""
+    """A server that somebody else runs, at `host:port` or `unix:PATH`; or several, at `host:port,host:port,...`.
+
+    Raises InvalidArgument for anything else.
+    """
 
     embedded = False
 
     def __init__(self, address: str) -> None:
-        _, colon, rest = address.rpartition(":")
-        if not colon or not rest or (not address.startswith("unix:") and not rest.isdigit()):
-            expected = f"address must be host:port or unix:PATH, got {address!r}"
-            raise InvalidArgument(expected, violations=[Violation("address", expected)])
-        self.address = address
+        self.address = check_address(address)
 
     async def start(self) -> str:
         """The address."""
@@ -147,7 +156,8 @@ class Connection:
                 raise ServerGone("this client is closed; make a new one")
             if self._stubs is None:
                 self.address = await self.host.start()
-                self._channel = aio.insecure_channel(self.address, options=_options())
+                options = _options(_SEVERAL if is_several(self.address) else {})
+                self._channel = aio.insecure_channel(await target_of(self.address), options=options)
                 self._stubs = _stubs(self._channel)
             return self._stubs
 
@@ -169,6 +179,22 @@ class Connection:
     ) -> R:
         """One request, one answer, within `seconds`."""
         check_size(request)
+        if _name(request) not in _REPEATED:
+            return await self._ask(call, request, seconds)
+        return await self.repeated(lambda: self._ask(call, request, seconds))
+
+    async def repeated(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """What an attempt gives that may be made again; with several servers it is, until one of them answers."""
+        patience = Patience(self.patience)
+        while True:
+            try:
+                return await attempt()
+            except GephyraError as error:
+                if not is_several(self.address):
+                    raise
+                await patience.wait(error, 0)
+
+    async def _ask(self, call: "Callable[[Stubs], aio.UnaryUnaryMultiCallable[Q, R]]", request: Q, seconds: float) -> R:
         stubs = await self.start()
         with self.tracing.call(_name(request)) as metadata:
             try:
@@ -245,10 +271,10 @@ def _name(request: Message) -> str:
     return type(request).__name__.removesuffix("Request")
 
 
-def _options() -> list[tuple[str, str | int]]:
+def _options(config: Mapping[str, object]) -> list[tuple[str, str | int]]:
     safe = [{"service": f"gephyra.v1.{service}", "method": name} for service, names in _SAFE.items() for name in names]
     return [
-        ("grpc.service_config", json.dumps({"methodConfig": [{"name": safe, "retryPolicy": _RETRY}]})),
+        ("grpc.service_config", json.dumps({"methodConfig": [{"name": safe, "retryPolicy": _RETRY}], **config})),
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
         # The defaults wait up to two minutes before a restarted server is tried again.

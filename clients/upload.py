@@ -8,9 +8,10 @@ from gephyra.protos import blob_service_pb2, sampler_service_pb2, target_service
 from .channel import Connection
 from .content import CHUNK_BYTES, BytesContent, Content
 from .errors import GephyraError, InvalidArgument, NotFound, Unimplemented
+from .request import new_request_id
 from .resume import Patience
 
-__all__ = ["INLINE_BYTES", "move_arrays", "sampler_requests", "upload_blob"]
+__all__ = ["INLINE_BYTES", "move_arrays", "sampler_requests", "send_sampler", "upload_blob"]
 
 INLINE_BYTES = 64 * 1024
 """Arrays of more bytes than this are sent as blobs."""
@@ -66,6 +67,17 @@ async def upload_blob(
         except GephyraError as error:
             await patience.wait(error, offset)
             ask = True
+
+
+async def send_sampler(connection: Connection, path: Path, target_id: str) -> sampler_service_pb2.Sampler:
+    """Bring a sampler file to the server; what it made of it."""
+    request_id = new_request_id()
+
+    async def send() -> sampler_service_pb2.Sampler:
+        requests = sampler_requests(path, target_id, request_id)
+        return await connection.upload(lambda stubs: stubs.samplers.ImportSampler, requests, _UPLOAD_SECONDS)
+
+    return await connection.repeated(send)
 
 
 def sampler_requests(path: Path, target_id: str, request_id: str) -> Iterator[sampler_service_pb2.ImportSamplerRequest]:

@@ -22,7 +22,7 @@ from ..local import LocalHost
 from ..request import full_name, new_request_id
 from ..tracing import tracing
 from ..training import job_request
-from ..upload import move_arrays, sampler_requests
+from ..upload import move_arrays, send_sampler
 from .dataset import AsyncDataset, explained, sent, upload
 from .job import AsyncJob
 from .sampler import AsyncSamplerHandle
@@ -36,15 +36,14 @@ if TYPE_CHECKING:
 __all__ = ["AsyncClient"]
 
 _CHECK_SECONDS = 300.0
-_IMPORT_SECONDS = 300.0
 _PAGE_SIZE = 100
 
 
 class AsyncClient:
-    """A client of one server, for asyncio.
+    """A client of one server, or of several that share a database, for asyncio.
 
     Args:
-        address: `host:port`, or `unix:PATH`.
+        address: `host:port`, or `unix:PATH`; of several servers `host:port,host:port`.
         patience: Seconds without progress after which a broken stream is given up.
         tracer_provider: Of OpenTelemetry, for a span a call. None: what its environment variables say, else no spans.
 
@@ -239,8 +238,7 @@ class AsyncClient:
         Raises:
             InvalidArgument: (SAMPLER_FILE_INVALID) for a file that is damaged or something else.
         """
-        requests = sampler_requests(Path(path), (name or "").removeprefix("targets/"), new_request_id())
-        message = await self._connection.upload(lambda stubs: stubs.samplers.ImportSampler, requests, _IMPORT_SECONDS)
+        message = await send_sampler(self._connection, Path(path), (name or "").removeprefix("targets/"))
         return AsyncSamplerHandle(self._connection, message)
 
     async def target(self, name: str) -> AsyncTargetHandle:

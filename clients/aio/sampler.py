@@ -188,12 +188,16 @@ class AsyncSamplerHandle(SamplerFacts):
         final = Path(path)
         partial = final.with_name(f".{final.name}.partial")
         request = sampler_service_pb2.ExportSamplerRequest(name=self.name)
-        try:
+
+        async def receive() -> None:
             stream = self._connection.stream(lambda stubs: stubs.samplers.ExportSampler, request)
             with partial.open("wb") as file:
                 async with aclosing(stream) as parts:
                     async for part in parts:
                         file.write(part.data)
+
+        try:
+            await self._connection.repeated(receive)
             partial.replace(final)
         finally:
             partial.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ needs direct connections, or a pooler in session mode.
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ _LAST_ALONE = 6
 _WRITE_LOCK = -_OWNER_LOCK
 
 _CHANNEL = "gephyra"
-_ALIVE = {"keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3}
+_ALIVE: Mapping[str, Any] = {"keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3}
 _CLOCK = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
 # How long to wait for a writer elsewhere, who may have stopped within a transaction: the database ends such a one. The
