@@ -5,7 +5,8 @@ News come by NOTIFY, and for the case that one is missed by asking every second.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import aclosing
 from typing import Any
 
 from . import jobs
@@ -44,10 +45,7 @@ class Neighbours:
 
     async def start(self) -> None:
         """Begin, once the supervisor and the checks have."""
-        if not self._core.store.place.shared:
-            # Nothing of theirs is left.
-            await asyncio.to_thread(self._forget, self._presence.dead())
-        else:
+        if self._core.store.place.shared:
             looks = min(self._core.config.timings.lease / _LOOKS, _LOOK_SECONDS)
             self._keep(self._listen())
             self._keep(self._repeat(self._poll, _POLL_SECONDS))
@@ -74,8 +72,9 @@ class Neighbours:
         """Hear what others announce, in one session after another."""
         while True:
             try:
-                async for notice in self._core.store.place.notices():
-                    await self._hear(notice)
+                async with aclosing(self._core.store.place.notices()) as notices:
+                    async for notice in notices:
+                        await self._hear(notice)
             except Exception as error:
                 logger.warning("not listening to other servers for a moment: %s", error)
             await asyncio.sleep(_PAUSE_SECONDS)
@@ -122,11 +121,7 @@ class Neighbours:
         if dead:
             await asyncio.to_thread(clean, core, self._presence)
             await sweep_jobs(core)
-            await asyncio.to_thread(self._forget, dead)
-
-    def _forget(self, dead: Collection[str]) -> None:
-        for owner in dead:
-            self._presence.forget(owner)
+            await asyncio.to_thread(self._presence.forget, dead)
 
 
 def clean(core: Core, presence: Presence) -> None:

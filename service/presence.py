@@ -9,6 +9,7 @@ import fcntl
 import os
 import secrets
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 
 __all__ = ["Presence", "living"]
@@ -48,9 +49,10 @@ class Presence:
             return self._is_dead(path)
         return all(self._is_dead(other) for other in self._others())
 
-    def forget(self, owner: str) -> None:
-        """Nothing of this dead server is left."""
-        (self._folder / owner).unlink(missing_ok=True)
+    def forget(self, owners: Iterable[str]) -> None:
+        """Nothing of these dead servers is left."""
+        for owner in owners:
+            (self._folder / owner).unlink(missing_ok=True)
 
     def close(self) -> None:
         """This server leaves."""

@@ -107,6 +107,8 @@ class Server:
             Pool(config.draw_workers, artefacts.folder, logs, tracing), Bus(), lambda: time.time_ns() // 1000, metrics,
             tracing, Lanes(), DrawCache(config.draw_cache_bytes), owner, self._presence.dead,
         )  # fmt: skip
+        # In this order: of one that dies now nothing is forgotten.
+        self._dead = self._presence.dead()
         clean(self._core, self._presence)
         self._count()
         self.admin_address = ""
@@ -130,6 +132,7 @@ class Server:
         await self._supervisor.start()
         await sweep_jobs(core)
         await self._checks.start()
+        await asyncio.to_thread(self._presence.forget, self._dead)
         await self._neighbours.start()
         return address
 
