@@ -54,9 +54,10 @@ class Presence:
         for owner in owners:
             (self._folder / owner).unlink(missing_ok=True)
 
-    def close(self) -> None:
-        """This server leaves."""
-        self._path.unlink(missing_ok=True)
+    def close(self, *, left: bool = False) -> None:
+        """This server leaves. If anything is `left` in its name, it is from now on a dead one."""
+        if not left:
+            self._path.unlink(missing_ok=True)
         os.close(self._handle)
 
     def _others(self) -> list[Path]:

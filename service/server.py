@@ -27,6 +27,7 @@ from gephyra.protos import (
     training_service_pb2_grpc,
 )
 
+from . import jobs
 from .admin import Admin
 from .artefacts import Artefacts
 from .blob_service import BlobService
@@ -147,12 +148,21 @@ class Server:
         # Only now: a watcher hears of the last checkpoint, and then that the server stops.
         self._core.bus.publish_all()
         await self._server.stop(self._core.config.timings.shutdown_grace)
+        left = await self._leaves_jobs()
         await self._core.pool.close()
         if self._admin is not None:
             await asyncio.to_thread(self._admin.close)
         await asyncio.to_thread(self._core.store.close)
         await asyncio.to_thread(self._core.tracing.close)
-        self._presence.close()
+        self._presence.close(left=left)
+
+    async def _leaves_jobs(self) -> bool:
+        """Whether a job is still this server's, because the database could not be told."""
+        core = self._core
+        try:
+            return await core.store.read(jobs.any_lost, core.clock(), "", (), (core.owner,))
+        except Exception:
+            return True
 
     def _count(self) -> None:
         core = self._core

@@ -45,8 +45,10 @@ def test_the_living_and_the_dead_of_this_machine_are_told_apart_at_once(
     assert (first.gone(second.owner), first.gone(third.owner), first.gone(first.owner)) == (True, False, False)
     first.forget([second.owner])
     assert first.dead() == set()
-    for server in (first, third):
-        server.close()
+    third.close(left=True)
+    assert first.dead() == {third.owner}
+    first.forget(first.dead())
+    first.close()
     assert list(tmp_path.iterdir()) == []
 
 
