@@ -5,12 +5,35 @@ import ipaddress
 import socket
 from collections.abc import Sequence
 
-from .errors import InvalidArgument, ServerGone, Violation
+from .errors import GephyraError, InvalidArgument, ServerGone, Violation
 
-__all__ = ["check_address", "is_several", "target_of"]
+__all__ = ["RemoteHost", "is_several", "target_of"]
 
 
-def check_address(address: str) -> str:
+class RemoteHost:
+    """A server that somebody else runs, at `host:port` or `unix:PATH`; or several, at `host:port,host:port,...`.
+
+    Raises InvalidArgument for anything else.
+    """
+
+    embedded = False
+
+    def __init__(self, address: str) -> None:
+        self.address = _checked(address)
+
+    async def start(self) -> str:
+        """The address."""
+        return self.address
+
+    def explain(self, error: ServerGone) -> GephyraError:
+        """The error as it is."""
+        return error
+
+    async def close(self) -> None:
+        """Nothing: the server goes on."""
+
+
+def _checked(address: str) -> str:
     """`host:port`, `unix:PATH`, or several of the first with commas between. Raises InvalidArgument."""
     parts = address.split(",") if is_several(address) else [address]
     for part in parts:

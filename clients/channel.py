@@ -26,7 +26,7 @@ from gephyra.protos import (
     training_service_pb2_grpc,
 )
 
-from .addresses import check_address, is_several, target_of
+from .addresses import is_several, target_of
 from .errors import DeadlineExceeded, GephyraError, MessageTooLarge, ServerGone
 from .resume import Patience
 from .status import error_from_call
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from gephyra.protos.target_service_pb2_grpc import TargetServiceAsyncStub
     from gephyra.protos.training_service_pb2_grpc import TrainingServiceAsyncStub
 
-__all__ = ["MAX_MESSAGE_BYTES", "UNARY_SECONDS", "Connection", "Host", "RemoteHost", "Stubs", "check_size"]
+__all__ = ["MAX_MESSAGE_BYTES", "UNARY_SECONDS", "Connection", "Host", "Stubs", "check_size"]
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 """gRPC's own limit on a message, which servers keep."""
@@ -91,29 +91,6 @@ class Host(Protocol):
     async def close(self) -> None:
         """Ends the server if it is ours."""
         ...
-
-
-class RemoteHost:
-    """A server that somebody else runs, at `host:port` or `unix:PATH`; or several, at `host:port,host:port,...`.
-
-    Raises InvalidArgument for anything else.
-    """
-
-    embedded = False
-
-    def __init__(self, address: str) -> None:
-        self.address = check_address(address)
-
-    async def start(self) -> str:
-        """The address."""
-        return self.address
-
-    def explain(self, error: ServerGone) -> GephyraError:
-        """The error as it is."""
-        return error
-
-    async def close(self) -> None:
-        """Nothing: the server goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,9 +173,11 @@ class Connection:
 
     async def _ask(self, call: "Callable[[Stubs], aio.UnaryUnaryMultiCallable[Q, R]]", request: Q, seconds: float) -> R:
         stubs = await self.start()
+        # Of several, what may not be sent twice waits for one that is there before it is sent.
+        wait = is_several(self.address) and _name(request) not in _REPEATED
         with self.tracing.call(_name(request)) as metadata:
             try:
-                return await call(stubs)(request, timeout=seconds, metadata=metadata)
+                return await call(stubs)(request, timeout=seconds, metadata=metadata, wait_for_ready=wait)
             except aio.AioRpcError as error:
                 raise self._explained(error) from None
 

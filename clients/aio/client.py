@@ -14,7 +14,8 @@ from gephyra.protos import (
     training_service_pb2,
 )
 
-from ..channel import Connection, Host, RemoteHost
+from ..addresses import RemoteHost
+from ..channel import Connection, Host
 from ..denoising import DenoisingOptions
 from ..errors import InvalidArgument, NotFound
 from ..info import ServerInfo, info_from_message

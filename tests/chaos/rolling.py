@@ -110,8 +110,8 @@ class Rolling:
         self._number += 1
         rows = np.random.Generator(np.random.Philox(self._number)).standard_normal((50_000, 2))
         dataset = await self.call("upload", lambda: self.client.upload(rows, progress=False))
-        if dataset.rows != len(rows):
-            self.ledger.fault(f"{dataset.name} has {dataset.rows} rows")
+        if dataset.message.rows != len(rows):
+            self.ledger.fault(f"{dataset.name} has {dataset.message.rows} rows")
         if self._deletes:
             await self.call("delete", dataset.delete)
 
@@ -190,7 +190,7 @@ async def _look(host: Host, load: Rolling) -> None:
         for job in twice & before:
             load.ledger.fault(f"{job} is at work twice")
         before = twice
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.5)
 
 
 def _worked_on_twice(host: Host) -> set[str]:
