@@ -5,6 +5,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import hashlib
 import os
 import sys
@@ -51,6 +52,7 @@ class Rolling:
     def __init__(self, client: AsyncClient, deletes: bool) -> None:
         self.client, self.over, self.ledger = client, asyncio.Event(), Ledger()
         self.calls: Counter[str] = Counter()
+        self.longest: dict[str, float] = {}
         self.watched: dict[str, list[Event]] = {}
         self.restarts = 0
         self._deletes, self._draws, self._number = deletes, dict[tuple[str, int], str](), 0
@@ -58,18 +60,22 @@ class Rolling:
     def __str__(self) -> str:
         return (
             f"{self.restarts} restarts; {self.calls.total()} calls ({dict(self.calls)}), {len(self.watched)} jobs, "
-            f"{sum(map(len, self.watched.values()))} watched events; {len(self.ledger.faults)} faults"
-            + "".join(f"\n  {fault}" for fault in self.ledger.faults)
+            f"{sum(map(len, self.watched.values()))} watched events; longest "
+            f"{', '.join(f'{what} {seconds:.1f} s' for what, seconds in self.longest.items())}; "
+            f"{len(self.ledger.faults)} faults" + "".join(f"\n  {fault}" for fault in self.ledger.faults)
         )
 
     async def call(self, what: str, work: Callable[[], Awaitable[Any]]) -> Any:
         """One call of the client; its failure is a fault."""
         self.calls[what] += 1
+        started = time.monotonic()
         try:
             return await work()
         except GephyraError as error:
             self.ledger.fault(f"{what} failed: {type(error).__name__}: {error}")
             raise
+        finally:
+            self.longest[what] = max(self.longest.get(what, 0.0), time.monotonic() - started)
 
     async def prepare(self) -> None:
         """The target of all jobs, and a first sampler."""
@@ -79,12 +85,13 @@ class Rolling:
     async def run(self, trainers: int) -> None:
         """All actors, to their end. One that has failed ends."""
         actors = [self._train] * trainers + [self._draw, self._upload, self._register, self._read]
-        await asyncio.gather(*map(self._repeat, actors), return_exceptions=True)
+        await asyncio.gather(*map(self._repeat, actors))
 
     async def _repeat(self, actor: Callable[[], Awaitable[Any]]) -> None:
-        while not self.over.is_set():
-            await actor()
-            await asyncio.sleep(0.05)
+        with contextlib.suppress(GephyraError):  # It has been noted.
+            while not self.over.is_set():
+                await actor()
+                await asyncio.sleep(0.2)
 
     async def _train(self, iterations: int = 60) -> AsyncSamplerHandle:
         options = {"iterations": iterations, "batch_size": 16, "steps": 4, "width": 8, "precondition": "none"}
