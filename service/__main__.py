@@ -70,7 +70,7 @@ def _run(options: argparse.Namespace, timings: Timings, limits: Limits, clock: C
             admin=None if options.admin_port is None else (options.admin_host, options.admin_port),
         )  # fmt: skip
         tracing = _tracing(options.traces)
-        with FolderLock(config.data):
+        with FolderLock(config.data, shared=bool(config.database_url)):
             # Before the signals are ours: Ray takes them too.
             executor = open_executor(config)
             return asyncio.run(_serve(lambda: Server(config, tracing, executor, clock), options.exit_with_stdin))

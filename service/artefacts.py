@@ -15,10 +15,9 @@ import asyncio
 import hashlib
 import os
 import secrets
-import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -41,10 +40,11 @@ class Artefacts:
         folder: Where files are.
         objects: Where they are kept too, under keys that begin with `prefix`.
         prefix: Empty, or ends with a slash.
+        owner: Whose files are those that are being written; other servers may have the folder too.
     """
 
-    def __init__(self, folder: Path, objects: Objects | None = None, prefix: str = "") -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, objects: Objects | None = None, prefix: str = "", owner: str = "") -> None:
+        self.folder, self._owner = folder, owner
         self._staging = folder / "staging"
         self._objects = objects or NoObjects()
         self._prefix = f"{prefix}sha256/"
@@ -210,11 +210,13 @@ class Artefacts:
     def writer(self) -> ArtefactWriter:
         """A writer whose content is stored by `commit` and dropped otherwise."""
         self._staging.mkdir(parents=True, exist_ok=True)
-        return ArtefactWriter(self._staging / secrets.token_hex(8), self._land, self._send)
+        return ArtefactWriter(self._staging / f"{self._owner}-{secrets.token_hex(8)}", self._land, self._send)
 
-    def clean(self) -> None:
-        """Drop what interrupted writers left behind. Only the owner of the folder may call it."""
-        shutil.rmtree(self._staging, ignore_errors=True)
+    def clean(self, gone: Callable[[str], bool] = lambda owner: True) -> None:
+        """Drop what interrupted writers left behind: those whose owner is `gone`."""
+        for path in self._staging.glob("*"):
+            if gone(path.name.rpartition("-")[0]):
+                path.unlink(missing_ok=True)
 
     def _prepared(self, sha256: str) -> Path:
         """Where the content goes, in a folder that is there."""

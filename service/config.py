@@ -133,7 +133,7 @@ class ServerConfig:
     """How one server runs."""
 
     data: Path
-    """Folder of everything that lasts: artefacts, jobs, database. Owned by one server at a time."""
+    """Folder of everything that lasts: artefacts, jobs, database. Of one server, or of several on one PostgreSQL."""
     address: str
     """Where to listen: `127.0.0.1:50051`, `[::1]:0`, or `unix:/path`."""
     admin: tuple[str, int] | None = None

@@ -23,10 +23,10 @@ class Holdings:
     """A folder a job, with checkpoints and logs."""
 
 
-def open_holdings(data: Path, objects: Objects) -> Holdings:
-    """Those of a data folder, whose content is kept by a store of objects too."""
+def open_holdings(data: Path, objects: Objects, owner: str = "") -> Holdings:
+    """Those of a data folder, whose content is kept by a store of objects too; `owner` as for Artefacts."""
     folder = data / "artefacts"
     return Holdings(
-        Artefacts(folder, objects), Uploads(folder / "uploads", objects),
-        Artefacts(folder / "datasets", objects, "datasets/"), data / "jobs",
+        Artefacts(folder, objects, owner=owner), Uploads(folder / "uploads", objects, owner),
+        Artefacts(folder / "datasets", objects, "datasets/", owner), data / "jobs",
     )  # fmt: skip

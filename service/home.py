@@ -1,12 +1,15 @@
 """The data folder and its database: which one it is, and that the two belong together.
 
 Content lies in the folder, rows in the database. A server removes content that no row needs, so it must never run over
-the folder of one database with the rows of another. A database outside of the folder leaves its identity there.
+the folder of one database with the rows of another. A database outside of the folder leaves its identity there, and
+keeps that of the folder: servers on one database have one folder too, or could not read what others stored.
 """
 
+import contextlib
+import uuid
 from pathlib import Path
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 
 from .config import DATABASE_URL
 from .errors import Unavailable
@@ -23,6 +26,7 @@ __all__ = ["bind_objects", "find_database", "open_store", "refuse_other_objects"
 _FILE = "gephyra.sqlite3"
 _MARK = "database"
 _OBJECTS = "objects"
+_SELF = "identity"
 
 
 def find_database(data: Path, url: str) -> Place:
@@ -44,12 +48,21 @@ def find_database(data: Path, url: str) -> Place:
 
 
 def open_store(data: Path, url: str) -> Store:
-    """The store of a folder whose lock the caller holds. Raises SchemaMismatch, DatabaseInUse, DatabaseRefused."""
+    """The store of a folder whose lock the caller holds, or shares.
+
+    Raises SchemaMismatch, DatabaseInUse, DatabaseRefused.
+    """
     place = find_database(data, url)
     store = Store(place)
     if url:
         try:
             _bind(data / _MARK, store.read_now(_identity), place)
+            folder = _kept(data / _SELF, str(uuid.uuid4()))
+            if store.write_now(_claim, folder) != folder:
+                raise DatabaseRefused(
+                    f"the database {place.name} belongs to another data folder than {data}: servers on one database "
+                    "share one folder; give that one, or a database of its own"
+                )
         except BaseException:
             store.close()
             raise
@@ -88,9 +101,21 @@ def _identity(connection: Connection) -> str:
     return uid
 
 
+def _claim(connection: Connection, folder: str) -> str:
+    """The folder that a database belongs to: this one if it belonged to none."""
+    connection.execute(update(schema.identity).where(schema.identity.c.folder == "").values(folder=folder))
+    found: str = connection.execute(select(schema.identity.c.folder)).scalar_one()
+    return found
+
+
+def _kept(file: Path, text: str) -> str:
+    """What the file says: the text if it is new."""
+    # Another server may be faster.
+    with contextlib.suppress(FileExistsError), appearing(file) as passing:
+        passing.write_text(f"{text}\n")
+    return file.read_text().strip()
+
+
 def _bind(mark: Path, identity: str, place: Place) -> None:
-    if not mark.exists():
-        with appearing(mark) as passing:
-            passing.write_text(f"{identity}\n")
-    if mark.read_text().strip() != identity:
+    if _kept(mark, identity) != identity:
         raise DatabaseRefused(f"the data folder {mark.parent} belongs to another database than {place.name}")

@@ -100,7 +100,7 @@ class Importer:
                 raise
             target = await register(self._core, bundle.definition, "", "")
         await self._checks.begin(target.name)
-        await self._checks.wait(target.uid)
+        await self._checks.wait(target)
         self._core.refuse_if_stopping()
         target = await self._core.store.read(jobs.ready_target, target.name)
         if target.dim != bundle.dim:

@@ -25,12 +25,13 @@ from .queue import next_job
 from .slots import ANYTHING, Offer
 from .store import datasets, idempotency, jobs, samplers, targets
 from .store.columns import dump_failure
+from .store.places import place_of
 from .store.records import TERMINAL, AnyReport, JobRecord, JobState, SamplerRecord, TargetRecord, TargetState
 from .transitions import NEXT, Order, state_after
 
 __all__ = [
-    "add", "cancel", "claim", "create", "fail", "find", "move", "pause", "put_back", "ready_target", "recall",
-    "recover", "remove", "renew", "resume", "succeed",
+    "add", "any_lost", "cancel", "claim", "create", "fail", "find", "move", "pause", "put_back", "ready_target",
+    "recall", "recover", "remove", "renew", "resume", "succeed", "take_back",
 ]  # fmt: skip
 
 _CREATE = "CreateTrainingJob"
@@ -162,14 +163,21 @@ def claim(
         return None
     tenant, job = found
     event = convert.job_state_event(JobState.PENDING, job.attempt + 1, now)
-    changes = {"attempt": job.attempt + 1, "owner": owner, "lease": lease, "claim_time": now}
+    end = _by_one_clock(connection, lease, now)
+    changes = {"attempt": job.attempt + 1, "owner": owner, "lease": end, "claim_time": now}
     jobs.advance(connection, tenant, job.name, job.attempt, (JobState.QUEUED,), JobState.PENDING, event, changes)
     return jobs.find(connection, tenant, job.name)
 
 
-def renew(connection: Connection, job: JobRecord, lease: int) -> bool:
+def renew(connection: Connection, job: JobRecord, lease: int, now: int) -> bool:
     """The attempt goes on until `lease` at least; False if it has ended, or another one has begun."""
-    return jobs.renew(connection, TENANT, job.name, job.attempt, job.owner, lease)
+    end = _by_one_clock(connection, lease, now)
+    return end is not None and jobs.renew(connection, TENANT, job.name, job.attempt, job.owner, end)
+
+
+def _by_one_clock(connection: Connection, lease: int | None, now: int) -> int | None:
+    """The end of a lease, which a server told by its own clock, by that of the database, where several share one."""
+    return None if lease is None else lease - now + place_of(connection).moment(connection, now)
 
 
 def move(
@@ -232,8 +240,44 @@ def _subject(connection: Connection, job: JobRecord) -> tuple[int, tuple[Site, .
     return None if target is None else (target.dim, target.sites)
 
 
+def take_back(
+    connection: Connection, now: int, owner: str, running: Collection[str], dead: Collection[str]
+) -> list[str]:
+    """Jobs that nobody runs any more wait again, or are cancelled; their names.
+
+    Args:
+        connection: Of a write transaction.
+        now: By this server's clock.
+        owner: This server.
+        running: Jobs that it runs itself.
+        dead: Servers that are known to be dead. Others lose a job when its lease has run out.
+    """
+    lost = _lost(connection, now, owner, running, dead)
+    for job in lost:
+        put_back(connection, job, now)
+    return [job.name for job in lost]
+
+
+def any_lost(connection: Connection, now: int, owner: str, running: Collection[str], dead: Collection[str]) -> bool:
+    """Whether `take_back` would find any; a read."""
+    return bool(_lost(connection, now, owner, running, dead))
+
+
+def _lost(
+    connection: Connection, now: int, owner: str, running: Collection[str], dead: Collection[str]
+) -> list[JobRecord]:
+    moment, found = place_of(connection).moment(connection, now), []
+    for job in jobs.unfinished(connection, TENANT):
+        ended = job.lease is None or job.lease < moment
+        # Its own may just be late: as long as nobody took the job, the lease is renewed.
+        ours = job.owner == owner and job.name in running
+        if job.state in _ACTIVE and (job.owner in dead or (ended and not ours)):
+            found.append(job)
+    return found
+
+
 def recover(connection: Connection, now: int) -> None:
-    """After a start: no worker of an earlier server lives, so its jobs wait again, are paused or cancelled."""
+    """After a start of a lone server: no worker of an earlier one lives. Its jobs wait, are paused or cancelled."""
     for job in jobs.unfinished(connection, TENANT):
         put_back(connection, job, now)
 

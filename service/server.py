@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import re
+import socket
 from pathlib import Path
 
 import grpc
@@ -24,6 +26,7 @@ from gephyra.protos import (
     training_service_pb2_grpc,
 )
 
+from . import jobs
 from .admin import Admin
 from .admission import Admission
 from .blob_service import BlobService
@@ -43,8 +46,10 @@ from .importing import Importer
 from .interceptor import CallInterceptor
 from .meta_service import MetaService
 from .metrics import Metrics
+from .neighbours import Neighbours, clean, sweep_jobs
 from .objects import open_objects
 from .pool import Pool
+from .presence import Presence
 from .sampler_service import SamplerService
 from .sampling_service import SamplingService
 from .sending import Lanes
@@ -69,12 +74,16 @@ _SERVICES = (
 )
 
 
+# Without a sign of life of a server on another machine, at least, before it may be taken for dead.
+_SILENCE_SECONDS = 60.0
+
+
 class CannotListen(Exception):
     """The address is taken or not one of this machine."""
 
 
 class Server:
-    """One server on one data folder, whose lock the caller holds. `start` once, `stop` once.
+    """One server on one data folder, whose lock the caller holds, or shares. `start` once, `stop` once.
 
     Attributes:
         admin_address: `host:port` of the admin port once it was started; empty without one.
@@ -84,26 +93,28 @@ class Server:
         self, config: ServerConfig, tracing: Tracing | None = None, executor: Executor | None = None,
         clock: Clock | None = None,
     ) -> None:  # fmt: skip
-        data, executor = config.data, executor or LocalExecutor()
-        logs = data / "logs"
+        data, logs, executor = config.data, _logs(config), executor or LocalExecutor()
         logs.mkdir(parents=True, exist_ok=True)
         objects = open_objects(config.artefacts_url)
         refuse_other_objects(data, objects)
-        self._holdings = held = open_holdings(data, objects)
-        for each in (held.artefacts, held.uploads.whole, held.datasets):
-            each.clean()
-        metrics, tracing = Metrics(), tracing or NoTracing()
-        pool = Pool(config.draw_workers, held.artefacts.folder, logs, tracing, executor)
         store = open_store(data, config.database_url)
         try:
             bind_objects(data, objects, store)
         except BaseException:
             store.close()
             raise
+        self._presence = Presence(data / "servers", max(config.timings.lease, _SILENCE_SECONDS))
+        owner = self._presence.owner
+        self._holdings = held = open_holdings(data, objects, owner)
+        metrics, tracing = Metrics(), tracing or NoTracing()
+        pool = Pool(config.draw_workers, held.artefacts.folder, logs, tracing, executor)
         self._core = Core(
             config, store, held.artefacts, held.uploads, held.datasets, pool, Bus(), clock or Clock(), metrics, tracing,
-            Lanes(), DrawCache(config.draw_cache_bytes), executor,
+            Lanes(), DrawCache(config.draw_cache_bytes), executor, owner, self._presence.dead,
         )  # fmt: skip
+        # In this order: of one that dies now nothing is forgotten.
+        self._dead = self._presence.dead()
+        clean(self._core, self._presence)
         self._count()
         self.admin_address = ""
         self._admin: Admin | None = None
@@ -111,6 +122,7 @@ class Server:
         self._collector = Collector(self._core, self._holdings)
         self._supervisor = Supervisor(self._core)
         self._housekeeping = Housekeeping(self._core)
+        self._neighbours = Neighbours(self._core, self._supervisor, self._checks, self._presence)
         self._health = health.aio.HealthServicer()
         admission = Admission(config.limits, config.timings.call, metrics)
         interceptor = CallInterceptor(metrics, tracing, admission)
@@ -128,7 +140,10 @@ class Server:
         self._admin = self._open_admin()
         await self._server.start()
         await self._supervisor.start()
+        await sweep_jobs(core)
         await self._checks.start()
+        await asyncio.to_thread(self._presence.forget, self._dead)
+        await self._neighbours.start()
         self._housekeeping.start()
         await self._collector.start()
         return address
@@ -139,18 +154,29 @@ class Server:
         self._core.store.hurry()
         await self._health.enter_graceful_shutdown()
         await self._housekeeping.stop()
+        await self._neighbours.stop()
         await self._supervisor.drain()
         await self._checks.drain()
         await self._collector.drain()
         # Only now: a watcher hears of the last checkpoint, and then that the server stops.
         self._core.bus.publish_all()
         await self._server.stop(self._core.config.timings.shutdown_grace)
+        left = await self._leaves_jobs()
         await self._core.pool.close()
         await self._core.executor.close()
         if self._admin is not None:
             await asyncio.to_thread(self._admin.close)
         await asyncio.to_thread(self._core.store.close)
         await asyncio.to_thread(self._core.tracing.close)
+        self._presence.close(left=left)
+
+    async def _leaves_jobs(self) -> bool:
+        """Whether a job is still this server's, because the database could not be told."""
+        core = self._core
+        try:
+            return await core.store.read(jobs.any_lost, core.clock(), "", (), (core.owner,))
+        except Exception:
+            return True
 
     def _count(self) -> None:
         core = self._core
@@ -207,6 +233,14 @@ def _options(timings: Timings) -> list[tuple[str, int]]:
         # Two servers on one port would each get a part of the calls.
         ("grpc.so_reuseport", 0),
     ]
+
+
+def _logs(config: ServerConfig) -> Path:
+    """Where workers write: each of several servers has a place of its own, the same in all its lives."""
+    logs = config.data / "logs"
+    if not config.database_url:
+        return logs
+    return logs / re.sub(r"[^\w.-]+", "-", f"{socket.gethostname()}-{config.address}")
 
 
 def _tidy(connection: Connection, core: Core) -> None:

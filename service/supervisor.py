@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 
 from google.rpc import code_pb2
@@ -15,9 +15,8 @@ from .errors import Failure, Reason, Unavailable
 from .following import follow_attempt
 from .full import MESSAGE, is_full
 from .slots import Slots, slots_of
-from .store import jobs as job_store
 from .store.records import JobRecord, JobState
-from .workspace import settle, sweep
+from .workspace import settle
 
 __all__ = ["Supervisor"]
 
@@ -44,12 +43,19 @@ class Supervisor:
 
     async def start(self) -> None:
         """Put back what an earlier server left running, and begin."""
-        await self._core.store.write(jobs.recover, self._core.clock())
+        core = self._core
+        if core.store.place.shared:
+            await core.store.write(jobs.take_back, core.clock(), core.owner, (), await asyncio.to_thread(core.dead))
+        else:
+            await core.store.write(jobs.recover, core.clock())
         crash_point(Place.RECOVERED)
-        states = await self._core.store.read(job_store.states)
-        await asyncio.to_thread(sweep, self._core.jobs_folder, states)
         self._scheduler = asyncio.create_task(self._schedule())
         self.wake()
+
+    @property
+    def running(self) -> Collection[str]:
+        """Jobs whose attempts are here."""
+        return frozenset(self._attempts)
 
     def wake(self) -> None:
         """There may be a job to run."""

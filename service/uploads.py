@@ -17,10 +17,10 @@ __all__ = ["Upload", "Uploads"]
 
 
 class Uploads:
-    """The blobs below `folder`, made with the first of them."""
+    """The blobs below `folder`, made with the first of them. Arguments as for Artefacts."""
 
-    def __init__(self, folder: Path, objects: Objects | None = None) -> None:
-        self.whole = Artefacts(folder, objects, "uploads/")
+    def __init__(self, folder: Path, objects: Objects | None = None, owner: str = "") -> None:
+        self.whole = Artefacts(folder, objects, "uploads/", owner)
         self._unfinished = folder / "unfinished"
 
     def received(self, sha256: str) -> int:
@@ -38,8 +38,8 @@ class Uploads:
 
     def sweep(self, horizon: float) -> list[str]:
         """Drop what has waited since before `horizon` (seconds since 1970); the digests of the whole blobs among it."""
-        old = [path for path in self.unfinished() if path.stat().st_mtime < horizon]
-        whole = [each for each in self.whole.digests() if self.whole.path(each).stat().st_mtime < horizon]
+        old = [path for path in self.unfinished() if _older(path, horizon)]
+        whole = [each for each in self.whole.digests() if _older(self.whole.path(each), horizon)]
         for path in [*old, *map(self.whole.path, whole)]:
             path.unlink(missing_ok=True)
         return whole
@@ -107,6 +107,13 @@ class Upload:
     def drop(self) -> None:
         """Forget what came: it is not what was announced."""
         self._over = True
+
+
+def _older(path: Path, horizon: float) -> bool:
+    # Another server may have taken it in between.
+    with contextlib.suppress(FileNotFoundError):
+        return path.stat().st_mtime < horizon
+    return False
 
 
 def _size(path: Path) -> int:

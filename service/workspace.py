@@ -7,7 +7,7 @@ checkpoints in `kept`, for a retry, until it is deleted; of other jobs that ende
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -82,9 +82,9 @@ def inherit(failed: Path, job: Path) -> None:
     shutil.rmtree(half, ignore_errors=True)
 
 
-def sweep(jobs: Path, states: Mapping[str, JobState]) -> None:
-    """Settle all folders, and drop those of no job: a server may have died between a change and that."""
-    for folder in jobs.glob("*"):
+def sweep(folders: Iterable[Path], states: Mapping[str, JobState]) -> None:
+    """Settle these folders, and drop those of no job: a server may have died between a change and that."""
+    for folder in folders:
         if folder.name in states:
             settle(folder, states[folder.name])
         else:

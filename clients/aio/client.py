@@ -14,7 +14,8 @@ from gephyra.protos import (
     training_service_pb2,
 )
 
-from ..channel import Connection, Host, RemoteHost
+from ..addresses import RemoteHost
+from ..channel import Connection, Host
 from ..denoising import DenoisingOptions
 from ..errors import InvalidArgument, NotFound
 from ..info import ServerInfo, info_from_message
@@ -40,10 +41,10 @@ _PAGE_SIZE = 100
 
 
 class AsyncClient:
-    """A client of one server, for asyncio.
+    """A client of one server, or of several that share a database, for asyncio.
 
     Args:
-        address: `host:port`, or `unix:PATH`.
+        address: `host:port`, or `unix:PATH`; of several servers `host:port,host:port`.
         patience: Seconds without progress after which a broken stream is given up.
         tracer_provider: Of OpenTelemetry, for a span a call. None: what its environment variables say, else no spans.
 

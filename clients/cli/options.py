@@ -14,7 +14,7 @@ __all__ = ["ArtefactsUrl", "DatabaseUrl", "Folder", "Json", "Seed", "Server", "c
 
 Server = Annotated[
     str | None,
-    typer.Option("--server", "-s", envvar="GEPHYRA_SERVER", metavar="HOST:PORT", help="A server that is running."),
+    typer.Option("--server", "-s", envvar="GEPHYRA_SERVER", metavar="HOST:PORT[,...]", help="A running server."),
 ]
 Folder = Annotated[
     Path | None,

@@ -24,10 +24,10 @@ __all__ = ["Client"]
 
 
 class Client:
-    """A client of one server.
+    """A client of one server, or of several that share a database.
 
     Args:
-        address: `host:port`, or `unix:PATH`.
+        address: `host:port`, or `unix:PATH`; of several servers `host:port,host:port`.
         patience: Seconds without progress after which a broken stream is given up.
         tracer_provider: Of OpenTelemetry, for a span a call. None: what its environment variables say, else no spans.
 

@@ -14,17 +14,30 @@ from sqlalchemy import Connection, Row, case, delete, func, insert, select, upda
 from . import schema
 from .columns import dump_metrics, load_failure, load_metrics, load_settings
 from .pages import read_page
+from .places import Notice, place_of
 from .records import TERMINAL, AnyMetrics, JobRecord, JobState, StoredEvent
 
 __all__ = [
-    "Line", "add", "advance", "counts", "events_after", "find", "lines", "next_queued", "page", "record", "remove",
-    "renew", "states", "unfinished", "want",
+    "PAUSING", "Line", "Position", "add", "advance", "counts", "events_after", "find", "lines", "next_queued", "page",
+    "positions", "record", "remove", "renew", "states", "unfinished", "want",
 ]  # fmt: skip
 
 _J = schema.jobs.c
 _FINISHED = [state.value for state in TERMINAL]
 _AT_WORK = [state.value for state in (JobState.PENDING, JobState.RUNNING, JobState.CANCELLING)]
 _TOLD_TO_STOP = [state.value for state in (JobState.PENDING, JobState.RUNNING)]
+
+
+PAUSING = "pausing"
+"""The word, beside those of states, for a job whose attempt is to stop for a pause."""
+
+
+class Position(NamedTuple):
+    """Where a job stands."""
+
+    sequence: int
+    word: str
+    """Its state, or that it is PAUSING."""
 
 
 class Line(NamedTuple):
@@ -78,6 +91,12 @@ def states(connection: Connection) -> dict[str, JobState]:
     return {row.name: JobState(row.state) for row in connection.execute(select(_J.name, _J.state))}
 
 
+def positions(connection: Connection, tenant: str, names: Collection[str]) -> dict[str, Position]:
+    """Where those of these jobs stand that there are."""
+    query = select(_J.name, _J.last_sequence, _J.state, _J.wanted).where(_J.tenant == tenant, _J.name.in_(names))
+    return {row.name: Position(row.last_sequence, _word(row.state, row.wanted)) for row in connection.execute(query)}
+
+
 def unfinished(connection: Connection, tenant: str) -> list[JobRecord]:
     """Every job that is not in a terminal state, oldest first."""
     query = select(schema.jobs).where(_J.tenant == tenant, _J.state.not_in(_FINISHED)).order_by(_J.id)
@@ -94,7 +113,7 @@ def add(connection: Connection, tenant: str, job: JobRecord, event: bytes) -> No
             sampler="", last_sequence=0, create_time=job.create_time, retry_of=job.retry_of,
         )
     )  # fmt: skip
-    _append(connection, tenant, job.name, event)
+    _append(connection, tenant, job.name, event, job.state)
 
 
 def advance(
@@ -112,17 +131,20 @@ def advance(
     )
     if changed.rowcount == 0:
         return False
-    _append(connection, tenant, name, event)
+    _append(connection, tenant, name, event, state)
     return True
 
 
 def want(connection: Connection, tenant: str, name: str, attempt: int, state: JobState | None) -> bool:
     """The attempt at work shall leave the job in this state, or as usual; False if none is at work, or another one."""
+    wanted = state.value if state is not None else ""
     changed = connection.execute(
         update(schema.jobs)
         .where(_J.tenant == tenant, _J.name == name, _J.attempt == attempt, _J.state.in_(_TOLD_TO_STOP))
-        .values(wanted=state.value if state is not None else "")
+        .values(wanted=wanted)
     )
+    if changed.rowcount and wanted:
+        place_of(connection).announce(connection, Notice(name, PAUSING))
     return changed.rowcount > 0
 
 
@@ -167,7 +189,7 @@ def events_after(connection: Connection, tenant: str, name: str, sequence: int, 
     return [StoredEvent(row.sequence, row.content) for row in connection.execute(query)]
 
 
-def _append(connection: Connection, tenant: str, name: str, content: bytes) -> None:
+def _append(connection: Connection, tenant: str, name: str, content: bytes, state: JobState | None = None) -> None:
     job = connection.execute(
         update(schema.jobs)
         .where(_J.tenant == tenant, _J.name == name)
@@ -175,6 +197,7 @@ def _append(connection: Connection, tenant: str, name: str, content: bytes) -> N
         .returning(_J.id, _J.last_sequence)
     ).one()
     connection.execute(insert(schema.events).values(job=job.id, sequence=job.last_sequence, content=content))
+    place_of(connection).announce(connection, Notice(name, state.value if state else ""))
 
 
 def _record(row: Row[Any]) -> JobRecord:
@@ -187,3 +210,7 @@ def _record(row: Row[Any]) -> JobRecord:
         dataset_digest=row.dataset_digest, owner=row.owner, lease=row.lease,
         pausing=row.wanted == JobState.PAUSED.value, retry_of=row.retry_of,
     )  # fmt: skip
+
+
+def _word(state: str, wanted: str) -> str:
+    return PAUSING if wanted else state

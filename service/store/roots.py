@@ -38,7 +38,7 @@ def roots(connection: Connection, blobs_since: int) -> Roots:
     waiting = _J.state != JobState.SUCCEEDED.value
 
     def texts(*queries: Select[tuple[str]]) -> frozenset[str]:
-        return frozenset(text for query in queries for text in connection.scalars(query) if text)
+        return frozenset(row[0] for query in queries for row in connection.execute(query) if row[0])
 
     return Roots(
         definitions=texts(select(_T.digest), select(_S.target_digest), select(_J.target_digest).where(waiting)),

@@ -142,5 +142,12 @@ class Host:
 
     def litter(self) -> list[str]:
         """Files that a stopped server with nothing to do must not have."""
-        patterns = ("artefacts/**/staging/*", "**/*.part", "jobs/*/work-*", "jobs/*/checkpoints*", "jobs/*/sampler-*")
+        patterns = (
+            "artefacts/**/staging/*",
+            "**/*.part",
+            "jobs/*/work-*",
+            "jobs/*/checkpoints*",
+            "jobs/*/sampler-*",
+            "servers/*",
+        )
         return sorted(str(path.relative_to(self.data)) for each in patterns for path in self.data.glob(each))

@@ -15,7 +15,8 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from gephyra.clients import channel, errors
-from gephyra.clients.channel import UNARY_SECONDS, Connection, RemoteHost
+from gephyra.clients.addresses import RemoteHost
+from gephyra.clients.channel import UNARY_SECONDS, Connection
 from gephyra.clients.definition import catalogue
 from gephyra.clients.sync import Client
 from gephyra.protos import meta_service_pb2, sampler_service_pb2, training_service_pb2

@@ -121,7 +121,7 @@ def test_a_start_does_what_a_server_that_died_did_not(tmp_path: Path) -> None:
     states = {"failed": JobState.FAILED, "cancelled": JobState.CANCELLED, "paused": JobState.PAUSED}
     paused = content(tmp_path / "paused")
     for _ in range(2):
-        sweep(tmp_path, states)
+        sweep(list(tmp_path.iterdir()), states)
     assert {path.name: content(path) for path in tmp_path.iterdir()} == {
         "failed": KEPT | LOG, "cancelled": LOG, "paused": paused
     }  # fmt: skip

@@ -8,7 +8,7 @@ from gephyra.service.store.types import EMPTY
 __all__ = ["down_revision", "revision", "upgrade"]
 
 revision = "8"
-down_revision = "6"
+down_revision = "7"
 
 
 def upgrade(op: Operations) -> None:
