@@ -1,6 +1,7 @@
 """What rows name of the files beside the database, whoever owns them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, Select, delete, select
 
@@ -37,7 +38,7 @@ def roots(connection: Connection, blobs_since: int) -> Roots:
     """
     waiting = _J.state != JobState.SUCCEEDED.value
 
-    def texts(*queries: Select[tuple[str]]) -> frozenset[str]:
+    def texts(*queries: Select[Any]) -> frozenset[str]:
         return frozenset(text for query in queries for text in connection.scalars(query) if text)
 
     return Roots(
