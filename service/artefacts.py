@@ -215,6 +215,7 @@ class Artefacts:
     def clean(self) -> None:
         """Drop what interrupted writers left behind. Only the owner of the folder may call it."""
         shutil.rmtree(self._staging, ignore_errors=True)
+        self._staging.mkdir(parents=True)
 
     def _prepared(self, sha256: str) -> Path:
         """Where the content goes, in a folder that is there."""
