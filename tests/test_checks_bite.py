@@ -102,9 +102,9 @@ FAULTS = {
         _replace("protos/tensor.proto", "repeated int64 shape = 2;", "repeated int64 shape = 7;"),
         "protos/ breaks clients of",
     ),
-    "a released method that is gone": (
+    "a released word that is gone": (
         "wire",
-        _replace("protos/target_service.proto", "rpc ListTargets(", "rpc EnumerateTargets("),
+        _replace("protos/tensor.proto", "  DTYPE_UINT64 = 11;\n", ""),
         "protos/ breaks clients of",
     ),
     "an example that lies": ("examples", _append("samplers/report.py", LIE), "Expected:"),
