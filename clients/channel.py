@@ -275,7 +275,7 @@ def _options() -> list[tuple[str, str | int]]:
         ("grpc.keepalive_timeout_ms", _PONG_MS),
         # gRPC pings to measure the connection too, and while it waits for one answer it does not ask again.
         ("grpc.http2.ping_timeout_ms", _PONG_MS),
-        # A watch sends nothing after its request: by default gRPC would stop pinging after two.
+        # By default gRPC pings twice and then waits until it has something to send, which a watch seldom has.
         ("grpc.http2.max_pings_without_data", 0),
         # The defaults wait up to two minutes before a restarted server is tried again.
         ("grpc.initial_reconnect_backoff_ms", 100),
