@@ -6,7 +6,6 @@ have none; who reads them resumes.
 """
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -26,6 +25,7 @@ from gephyra.protos import (
 
 from .errors import DeadlineExceeded, GephyraError, InvalidArgument, MessageTooLarge, ServerBusy, ServerGone, Violation
 from .resume import Patience
+from .retries import service_config
 from .status import error_from_call
 from .tracing import Tracing, Untraced
 
@@ -53,16 +53,6 @@ _SAFE = {
     "SamplingService": ("EstimateEvidence", "EvaluateLogProb", "EstimateLikelihood"),
     "MetaService": ("GetServerInfo",),
 }
-_RETRY = {
-    "maxAttempts": 4,
-    "initialBackoff": "0.1s",
-    "maxBackoff": "2s",
-    "backoffMultiplier": 2,
-    "retryableStatusCodes": ["UNAVAILABLE"],
-}
-# A failure takes one token, a success gives a tenth of one; with half of them gone nothing is repeated. A server that
-# is restarted costs a busy client some; only one that fails again and again takes them all.
-_THROTTLING = {"maxTokens": 100, "tokenRatio": 0.1}
 _PING_MS, _PONG_MS = 60_000, 20_000
 
 # Annotations with these are quoted: in the oldest grpcio we allow, its classes take no parameters at run time.
@@ -261,15 +251,9 @@ def _name(request: Message) -> str:
     return type(request).__name__.removesuffix("Request")
 
 
-def _service_config() -> dict[str, Any]:
-    """What gRPC repeats by itself, and how."""
-    safe = [{"service": f"gephyra.v1.{service}", "method": name} for service, names in _SAFE.items() for name in names]
-    return {"methodConfig": [{"name": safe, "retryPolicy": _RETRY}], "retryThrottling": _THROTTLING}
-
-
 def _options() -> list[tuple[str, str | int]]:
     return [
-        ("grpc.service_config", json.dumps(_service_config())),
+        ("grpc.service_config", service_config(_SAFE)),
         # A connection that swallows everything is noticed by the calls on it, not only by those who wait for an answer.
         ("grpc.keepalive_time_ms", _PING_MS),
         ("grpc.keepalive_timeout_ms", _PONG_MS),
