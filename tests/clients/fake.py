@@ -1,6 +1,6 @@
 """A scripted server: each RPC is answered by a function that the test gives. It runs on gRPC's own threads."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from pathlib import Path
 from typing import Any, NoReturn
@@ -37,14 +37,15 @@ _METHODS = {
 class FakeServer(grpc.GenericRpcHandler):
     """Answers every RPC from `script`, a function by method name; remembers the requests in `calls`."""
 
-    def __init__(self, socket: Path) -> None:
-        self.address = f"unix:{socket}"
+    def __init__(self, socket: Path, options: Sequence[tuple[str, int]] = ()) -> None:
+        self.socket, self.address = socket, f"unix:{socket}"
+        self._options = options
         self.script: dict[str, Answer] = {}
         self.calls: list[tuple[str, Any]] = []
         self._server: grpc.Server | None = None
 
     def start(self) -> None:
-        self._server = grpc.server(futures.ThreadPoolExecutor(8), handlers=[self])
+        self._server = grpc.server(futures.ThreadPoolExecutor(8), handlers=[self], options=self._options)
         assert self._server.add_insecure_port(self.address)
         self._server.start()
 
