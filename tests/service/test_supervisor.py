@@ -142,11 +142,18 @@ async def test_slots_are_free_again_whatever_way_an_attempt_ends(
     await supervised.drain()
 
 
-class LingeringAttempt(ScriptedAttempt):
+class LingeringAttempt:
     """The first puts its job back, and ends when it is let go; the next ones end when they are told."""
 
     let_go: ClassVar[asyncio.Event]
     told: ClassVar[list[int]] = []
+
+    def __init__(self, core: Core, job: JobRecord, threads: int, environment: object) -> None:
+        self.job = job
+        self._core = core
+
+    def kill(self) -> None:
+        pass
 
     async def run(self, traceparent: str = "") -> None:
         if self.job.attempt == 1:
