@@ -45,6 +45,11 @@ ORDERS: dict[str, tuple[str, Any, Callable[[Job, Any], bool]]] = {
 }  # fmt: skip
 
 
+def always(answer: Any) -> Callable[[Any, grpc.ServicerContext], Any]:
+    """What answers every request so."""
+    return lambda request, context: answer
+
+
 @pytest.fixture
 def job(fake: FakeServer, client: Client) -> Job:
     """A job on the scripted server."""
@@ -82,7 +87,7 @@ def test_a_refusal_says_why(fake: FakeServer, job: Job, order: str) -> None:
 async def test_the_asyncio_calls_are_the_same(fake: FakeServer, async_client: AsyncClient) -> None:
     fake.script["GetTrainingJob"] = lambda request, context: record()
     for call, answer, _ in ORDERS.values():
-        fake.script[call] = lambda request, context, answer=answer: answer
+        fake.script[call] = always(answer)
     job = await async_client.job(NAME)
     assert (await job.pause()).pausing
     assert (await job.resume()).state is JobState.QUEUED
@@ -136,7 +141,7 @@ COMMANDS: list[tuple[list[str], str, str]] = [
 @pytest.mark.parametrize(("arguments", "sentence", "key"), COMMANDS, ids=lambda value: str(value))
 def test_each_order_is_a_command(fake: FakeServer, job: Job, arguments: list[str], sentence: str, key: str) -> None:
     for call, answer, _ in ORDERS.values():
-        fake.script[call] = lambda request, context, answer=answer: answer
+        fake.script[call] = always(answer)
     runner = CliRunner()
     told = runner.invoke(app, [*arguments, "--server", fake.address])
     assert told.exit_code == 0, told.output
