@@ -139,7 +139,7 @@ def _order(
 
 def _refuse_if_crowded(connection: Connection, limits: Limits) -> None:
     """Raises ResourceExhausted (QUOTA_EXCEEDED) if as many jobs wait as may."""
-    waiting = jobs.counts(connection, TENANT).get(JobState.QUEUED, 0)
+    waiting = jobs.waiting(connection, TENANT)
     if waiting >= limits.max_queued_jobs:
         raise ResourceExhausted(
             Reason.QUOTA_EXCEEDED,
