@@ -154,15 +154,15 @@ def test_the_bytes_of_a_stream_do_not_depend_on_how_many_make_it(tmp_path: Path)
     """Through the service: one, two and three workers, from an index inside a block (P7)."""
     config = training_service_pb2.TrainingConfig()
     config.CopyFrom(TINY)
-    config.steps, config.width = 256, 64
+    config.steps, config.width = 128, 64
     found = set()
     with ServerProcess(tmp_path, ["--draw-cache", "0"]) as server:
         sampler = train(server.stubs, register(server.stubs, gaussian(3)).name, config).name
     for workers in (1, 2, 3):
         with ServerProcess(tmp_path, ["--draw-cache", "0", "--draw-workers", str(workers)]) as server:
-            request = sampler_service_pb2.DrawSamplesRequest(sampler=sampler, start_index=300, count=20_000, seed=5)
+            request = sampler_service_pb2.DrawSamplesRequest(sampler=sampler, start_index=300, count=6000, seed=5)
             *chunks, last = server.stubs.sampling.DrawSamples(request, timeout=100)
             found.add((sum(each.chunk.count for each in chunks), last.trailer.count, last.trailer.sha256))
             assert len(server.workers()) == workers
     assert len(found) == 1
-    assert next(iter(found))[:2] == (20_000, 20_000)
+    assert next(iter(found))[:2] == (6000, 6000)
