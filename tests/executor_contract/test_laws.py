@@ -91,7 +91,7 @@ async def test_commands_are_answered_one_by_one(bench: Bench) -> None:
         assert event.id == number
         log_density = from_tensor(event.evaluated.log_density, "log_density")
         np.testing.assert_allclose(log_density, -0.5 * ((x + number) ** 2).sum(1) - np.log(2 * np.pi), rtol=1e-12)
-    assert event.ByteSize() > 4 << 20
+        assert event.ByteSize() > 4 << 20
 
 
 async def _give_up(worker: Worker) -> None:
