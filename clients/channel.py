@@ -1,12 +1,16 @@
 """The connection to a server: channel options, deadlines, retries, and the size limit.
 
-Calls that read, and calls that carry a request id, are repeated by gRPC itself when the server is
-unavailable; nothing else is. Every unary call has a deadline. Streams have none; who reads them resumes.
+Calls that read, and calls that carry a request id, are repeated by gRPC itself when the server is unavailable; nothing
+else is. A call that a busy server did not begin is sent again, whatever it is. Every unary call has a deadline. Streams
+have none; who reads them resumes.
+
+Of several servers gRPC uses those that are there and say that they serve. The calls above are then repeated for longer:
+until one of them answers.
 """
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -23,7 +27,9 @@ from gephyra.protos import (
     training_service_pb2_grpc,
 )
 
-from .errors import DeadlineExceeded, GephyraError, InvalidArgument, MessageTooLarge, ServerGone, Violation
+from .addresses import is_several, target_of
+from .errors import DeadlineExceeded, GephyraError, MessageTooLarge, ServerBusy, ServerGone
+from .resume import Patience
 from .status import error_from_call
 from .tracing import Tracing, Untraced
 
@@ -35,22 +41,24 @@ if TYPE_CHECKING:
     from gephyra.protos.target_service_pb2_grpc import TargetServiceAsyncStub
     from gephyra.protos.training_service_pb2_grpc import TrainingServiceAsyncStub
 
-__all__ = ["MAX_MESSAGE_BYTES", "UNARY_SECONDS", "Connection", "Host", "RemoteHost", "Stubs", "check_size"]
+__all__ = ["MAX_MESSAGE_BYTES", "UNARY_SECONDS", "Connection", "Host", "Stubs", "check_size"]
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 """gRPC's own limit on a message, which servers keep."""
 UNARY_SECONDS = 10.0
 """Deadline of a call that only reads or writes a record."""
 
+_ORDERS = ("PauseTrainingJob", "ResumeTrainingJob", "RetryTrainingJob", "DeleteTrainingJob")
 _SAFE = {
     "TargetService": ("CreateTarget", "GetTarget", "ListTargets", "CheckTarget", "EvaluateTarget"),
-    "TrainingService": ("CreateTrainingJob", "GetTrainingJob", "ListTrainingJobs", "CancelTrainingJob"),
+    "TrainingService": ("CreateTrainingJob", "GetTrainingJob", "ListTrainingJobs", "CancelTrainingJob", *_ORDERS),
     "DatasetService": ("CreateDataset", "GetDataset", "ListDatasets"),
     "BlobService": ("GetBlob",),
     "SamplerService": ("GetSampler", "ListSamplers"),
     "SamplingService": ("EstimateEvidence", "EvaluateLogProb", "EstimateLikelihood"),
     "MetaService": ("GetServerInfo",),
 }
+_REPEATED = frozenset(name for names in _SAFE.values() for name in names)
 _RETRY = {
     "maxAttempts": 4,
     "initialBackoff": "0.1s",
@@ -58,10 +66,18 @@ _RETRY = {
     "backoffMultiplier": 2,
     "retryableStatusCodes": ["UNAVAILABLE"],
 }
+# A failure takes one token, a success gives a tenth of one; with half of them gone nothing is repeated. A server that
+# is restarted costs a busy client some; only one that fails again and again takes them all.
+_THROTTLING = {"maxTokens": 100, "tokenRatio": 0.1}
+_PING_MS, _PONG_MS = 60_000, 20_000
+
+# Servers say by their health that they drain, before they refuse anything.
+_SEVERAL = {"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}
 
 # Annotations with these are quoted: in the oldest grpcio we allow, its classes take no parameters at run time.
 Q = TypeVar("Q", bound=Message)
 R = TypeVar("R", bound=Message)
+T = TypeVar("T")
 
 
 class Host(Protocol):
@@ -71,7 +87,7 @@ class Host(Protocol):
     """True for a server that this client started, and that ends with it."""
 
     async def start(self) -> str:
-        """The address in gRPC's form; starts the server if that is ours to do."""
+        """The address; starts the server if that is ours to do."""
         ...
 
     def explain(self, error: ServerGone) -> GephyraError:
@@ -81,30 +97,6 @@ class Host(Protocol):
     async def close(self) -> None:
         """Ends the server if it is ours."""
         ...
-
-
-class RemoteHost:
-    """A server that somebody else runs, at `host:port` or `unix:PATH`; InvalidArgument for anything else."""
-
-    embedded = False
-
-    def __init__(self, address: str) -> None:
-        _, colon, rest = address.rpartition(":")
-        if not colon or not rest or (not address.startswith("unix:") and not rest.isdigit()):
-            expected = f"address must be host:port or unix:PATH, got {address!r}"
-            raise InvalidArgument(expected, violations=[Violation("address", expected)])
-        self.address = address
-
-    async def start(self) -> str:
-        """The address."""
-        return self.address
-
-    def explain(self, error: ServerGone) -> GephyraError:
-        """The error as it is."""
-        return error
-
-    async def close(self) -> None:
-        """Nothing: the server goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +139,8 @@ class Connection:
                 raise ServerGone("this client is closed; make a new one")
             if self._stubs is None:
                 self.address = await self.host.start()
-                self._channel = aio.insecure_channel(self.address, options=_options())
+                options = _options(_SEVERAL if is_several(self.address) else {})
+                self._channel = aio.insecure_channel(await target_of(self.address), options=options)
                 self._stubs = _stubs(self._channel)
             return self._stubs
 
@@ -167,12 +160,28 @@ class Connection:
         request: Q,
         seconds: float = UNARY_SECONDS,
     ) -> R:
-        """One request, one answer, within `seconds`."""
+        """One request, one answer, within `seconds`; while the server is too busy to begin, also later."""
         check_size(request)
+        patience = Patience(self.patience)
+        while True:
+            try:
+                return await self._unary(call, request, seconds)
+            except ServerBusy as error:
+                await patience.wait(error, 0)
+            except GephyraError as error:
+                if not is_several(self.address) or _name(request) not in _REPEATED:
+                    raise
+                await patience.wait(error, 0)
+
+    async def _unary(
+        self, call: "Callable[[Stubs], aio.UnaryUnaryMultiCallable[Q, R]]", request: Q, seconds: float
+    ) -> R:
         stubs = await self.start()
+        # Of several, what may not be sent twice waits for one that is there before it is sent.
+        wait = is_several(self.address) and _name(request) not in _REPEATED
         with self.tracing.call(_name(request)) as metadata:
             try:
-                return await call(stubs)(request, timeout=seconds, metadata=metadata)
+                return await call(stubs)(request, timeout=seconds, metadata=metadata, wait_for_ready=wait)
             except aio.AioRpcError as error:
                 raise self._explained(error) from None
 
@@ -245,12 +254,22 @@ def _name(request: Message) -> str:
     return type(request).__name__.removesuffix("Request")
 
 
-def _options() -> list[tuple[str, str | int]]:
+def _service_config() -> dict[str, Any]:
+    """What gRPC repeats by itself, and how."""
     safe = [{"service": f"gephyra.v1.{service}", "method": name} for service, names in _SAFE.items() for name in names]
+    return {"methodConfig": [{"name": safe, "retryPolicy": _RETRY}], "retryThrottling": _THROTTLING}
+
+
+def _options(config: Mapping[str, object]) -> list[tuple[str, str | int]]:
     return [
-        ("grpc.service_config", json.dumps({"methodConfig": [{"name": safe, "retryPolicy": _RETRY}]})),
-        ("grpc.keepalive_time_ms", 60_000),
-        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.service_config", json.dumps({**_service_config(), **config})),
+        # A connection that swallows everything is noticed by the calls on it, not only by those who wait for an answer.
+        ("grpc.keepalive_time_ms", _PING_MS),
+        ("grpc.keepalive_timeout_ms", _PONG_MS),
+        # gRPC pings to measure the connection too, and while it waits for one answer it does not ask again.
+        ("grpc.http2.ping_timeout_ms", _PONG_MS),
+        # A watch sends nothing after its request: by default gRPC would stop pinging after two.
+        ("grpc.http2.max_pings_without_data", 0),
         # The defaults wait up to two minutes before a restarted server is tried again.
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 2_000),

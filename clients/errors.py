@@ -13,7 +13,8 @@
     │   ├── Unimplemented               the server does not know this call: it is older than the client
     │   └── PermissionDenied            the server knows who asks and says no
     ├── ResourceExhausted               a limit of the server
-    │   └── MessageTooLarge             a message over the limit, refused before it is sent
+    │   ├── MessageTooLarge             a message over the limit, refused before it is sent
+    │   └── ServerBusy                  too many calls at once; nothing was done for this one
     ├── Unavailable (ConnectionError)   the server answers, but not now: try again
     │   └── ServerGone                  nobody answers at the address, or the embedded server has ended
     ├── DeadlineExceeded (TimeoutError) no answer in time
@@ -34,8 +35,8 @@ from typing import ClassVar
 __all__ = [
     "AlreadyExists", "Cancelled", "CaptureError", "DataLoss", "DeadlineExceeded", "FailedPrecondition", "FolderLocked",
     "GephyraError", "Internal", "InvalidArgument", "JobCancelled", "JobFailed", "MessageTooLarge", "NotFound",
-    "OutOfRange", "PermissionDenied", "ResourceExhausted", "ServerGone", "ServerNotInstalled", "TargetRejected",
-    "Unavailable", "Unimplemented", "Violation", "error_class",
+    "OutOfRange", "PermissionDenied", "ResourceExhausted", "ServerBusy", "ServerGone", "ServerNotInstalled",
+    "TargetRejected", "Unavailable", "Unimplemented", "Violation", "error_class",
 ]  # fmt: skip
 
 
@@ -55,8 +56,10 @@ class GephyraError(Exception):
     Attributes:
         reason: Stable word for programs, for example `TARGET_NAME_TAKEN`; empty if the server gave none.
         metadata: What varies in the message, by name.
+        request_id: Of the call, in the log of the server; empty where none was asked.
         violations: The fields that are outside their domain; empty unless the request was.
         retryable: True where the same call may succeed later, unchanged.
+        retry_seconds: When the server says that it is worth trying again; 0 where it does not.
     """
 
     default_reason: ClassVar[str] = ""
@@ -69,12 +72,16 @@ class GephyraError(Exception):
         reason: str = "",
         metadata: Mapping[str, str] | None = None,
         violations: Sequence[Violation] = (),
+        request_id: str = "",
+        retry_seconds: float = 0.0,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.reason = reason or self.default_reason
         self.metadata = dict(metadata or {})
         self.violations = tuple(violations)
+        self.request_id = request_id
+        self.retry_seconds = retry_seconds
 
     @property
     def field(self) -> str:
@@ -149,6 +156,16 @@ class MessageTooLarge(ResourceExhausted):
     default_reason = "MESSAGE_TOO_LARGE"
 
 
+class ServerBusy(ResourceExhausted):
+    """The server serves as many calls of this kind as it can. It did nothing for this one, so it may be sent again.
+
+    The client does so by itself, as late as the server asks and as long as its patience lasts; then this is raised.
+    """
+
+    default_reason = "SERVER_BUSY"
+    retryable = True
+
+
 class Unavailable(GephyraError, ConnectionError):
     """The server answers, but not now."""
 
@@ -213,6 +230,7 @@ _BY_CODE: Mapping[int, type[GephyraError]] = {
 }
 
 
-def error_class(code: int) -> type[GephyraError]:
+def error_class(code: int, reason: str = "") -> type[GephyraError]:
     """The exception for a status code other than OK; `Internal` for a number that no code has."""
-    return _BY_CODE.get(code, Internal)
+    found = _BY_CODE.get(code, Internal)
+    return ServerBusy if found is ResourceExhausted and reason == ServerBusy.default_reason else found

@@ -56,7 +56,8 @@ class Event:
     """One event of a job: exactly one of `state`, `metrics`, `checkpoint_step` and `log` is set."""
 
     sequence: int
-    """From 1, without gaps, for the life of the job: pass it to `watch` to go on from here."""
+    """From 1, without gaps, for the life of the job: pass it to `watch` to go on from here. In a watch it is that of
+    the event before, plus 1, plus `coalesced`."""
     attempt: int
     time: datetime
     state: JobState | None = None
@@ -64,6 +65,8 @@ class Event:
     checkpoint_step: int | None = None
     """Optimiser step at which a checkpoint was written."""
     log: str | None = None
+    coalesced: int = 0
+    """How many metrics events right before this one were left out, because this reader had fallen behind."""
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain values, without the parts that are not set."""
@@ -94,4 +97,4 @@ def event_from_message(message: training_service_pb2.TrainingEvent) -> Event | N
         case _:
             return None
     time = message.time.ToDatetime(tzinfo=UTC)
-    return Event(sequence=message.sequence, attempt=message.attempt, time=time, **content)
+    return Event(sequence=message.sequence, attempt=message.attempt, time=time, coalesced=message.coalesced, **content)

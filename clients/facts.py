@@ -158,6 +158,16 @@ class JobFacts(Facts):
         return self.message.create_time.ToDatetime(tzinfo=UTC)
 
     @property
+    def pausing(self) -> bool:
+        """True while a pause was asked for and the worker has not stopped yet."""
+        return self.message.pause_requested
+
+    @property
+    def retry_of(self) -> str:
+        """Name of the job that it repeats, which may be deleted since; empty for none."""
+        return self.message.retry_of
+
+    @property
     def sampler_name(self) -> str:
         """`samplers/{id}` once it has succeeded, else an empty string."""
         return self.message.sampler
@@ -171,6 +181,8 @@ class JobFacts(Facts):
             "target": self.target,
             "dataset": self.dataset,
             "attempt": self.attempt,
+            "retry_of": self.retry_of,
+            "pausing": self.pausing,
             "sampler": self.sampler_name,
             "options": dict(self.options),
             "create_time": self.create_time.isoformat(),
@@ -189,6 +201,7 @@ class JobFacts(Facts):
             ("score of", options.get("score_of", "")),
             ("method", " · ".join(options[name] for name in words if name in options)),
             ("start", options.get("start", "")),
+            ("retry of", self.retry_of),
             ("samples", options.get("samples", "")),
             ("progress", "" if metrics is None else summary(metrics)),
             ("sampler", self.sampler_name),

@@ -24,6 +24,24 @@ class Limits:
     max_dim: int
     max_running_jobs: int
     max_dataset_bytes: int
+    max_queued_jobs: int
+    """Jobs that may wait; requests for more are refused."""
+    max_tenant_running_jobs: int
+    """Jobs of one tenant that run at the same time; 0: as many as run."""
+    cpu_slots: int
+    """Processors that running jobs hold together."""
+    gpu_slots: int
+    """GPUs that they hold together; -1: the server does not count its GPUs."""
+    max_record_calls: int
+    """Calls that read or write records, at the same time; 0 from servers up to 0.3, here and below."""
+    max_streams: int
+    """Streams of draws and files at the same time."""
+    max_work_calls: int
+    """Calls that compute, at the same time."""
+    max_watches: int
+    """Watches at the same time."""
+    keep_events: int
+    """Newest events of a job that a watch can still have."""
 
 
 @dataclass(frozen=True, slots=True)

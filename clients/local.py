@@ -20,7 +20,18 @@ import gephyra
 
 from .errors import FailedPrecondition, FolderLocked, GephyraError, ServerGone, ServerNotInstalled
 
-__all__ = ["DATABASE_URL", "LocalHost", "require_server", "server_command", "server_environment", "server_module"]
+__all__ = [
+    "ARTEFACTS_URL",
+    "DATABASE_URL",
+    "LocalHost",
+    "require_server",
+    "server_command",
+    "server_environment",
+    "server_module",
+]
+
+ARTEFACTS_URL = "GEPHYRA_ARTEFACTS_URL"
+"""Where a server finds the URL of its store of artefacts."""
 
 DATABASE_URL = "GEPHYRA_DATABASE_URL"
 """Where a server finds the URL of its database: arguments are for all to see, and the URL has a password."""
@@ -97,7 +108,7 @@ class LocalHost:
                 text=True,
                 start_new_session=True,
                 # An embedded server keeps everything in its folder.
-                env={**server_environment(), DATABASE_URL: ""},
+                env={**server_environment(), ARTEFACTS_URL: "", DATABASE_URL: ""},
             )
 
     async def _address(self) -> str:

@@ -96,7 +96,7 @@ def _text(event: Event) -> str:
     """The event in words; empty for one that needs no showing."""
     if event.metrics is not None:
         return summary(event.metrics)
-    return "" if event.state is None else event.state.value.lower()
+    return "" if event.state is None else event.state.told
 
 
 def _in_notebook() -> bool:

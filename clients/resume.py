@@ -1,14 +1,17 @@
-"""How long, and after which errors, a broken stream is tried again."""
+"""How long, and after which errors, a broken stream or a call that was not served is tried again."""
 
 import asyncio
 import math
+import random
 
-from .errors import Cancelled, GephyraError, Internal
+from .errors import Cancelled, GephyraError, Internal, ServerBusy
 
 __all__ = ["Patience"]
 
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
+# Many who were sent away at the same time do not come back at the same time.
+_SPREAD = 0.2
 
 
 class Patience:
@@ -30,9 +33,12 @@ class Patience:
         now = asyncio.get_running_loop().time()
         if position != self._position:
             self._position, self._deadline, self._pause = position, now + self._seconds, _FIRST_PAUSE
-        if not _breaks_streams(error) or now + self._pause > self._deadline:
+        # A server that stops has a time to come back too, but another may be there at once.
+        pause = max(self._pause, error.retry_seconds if isinstance(error, ServerBusy) else 0.0)
+        if not _breaks_streams(error) or now + pause > self._deadline:
             raise error
-        await asyncio.sleep(self._pause)
+        # Not the caller's random numbers: those are the caller's.
+        await asyncio.sleep(pause * random.SystemRandom().uniform(1 - _SPREAD, 1 + _SPREAD))
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 
 

@@ -27,7 +27,7 @@ class RichBar:
             text = numbers(metrics)
             self._progress.update(self._task, completed=metrics.fraction, description=metrics.stage, text=text)
         elif event.state is not None:
-            self._progress.update(self._task, description=event.state.value.lower())
+            self._progress.update(self._task, description=event.state.told)
 
 
 @contextlib.contextmanager

@@ -25,11 +25,15 @@ def error_from_status(status: status_pb2.Status, kind: type[GephyraError] | None
     """The exception that a status stands for; `kind` overrides the class that its code asks for."""
     info = _detail(status, error_details_pb2.ErrorInfo())
     request = _detail(status, error_details_pb2.BadRequest())
-    return (kind or error_class(status.code))(
+    retry = _detail(status, error_details_pb2.RetryInfo())
+    metadata = dict(info.metadata)
+    return (kind or error_class(status.code, info.reason))(
         status.message or "the server gave no message",
         reason=info.reason,
-        metadata=dict(info.metadata),
+        request_id=metadata.pop("request_id", ""),
+        metadata=metadata,
         violations=[Violation(entry.field, entry.description) for entry in request.field_violations],
+        retry_seconds=retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9,
     )
 
 

@@ -8,14 +8,16 @@ from gephyra.protos import blob_service_pb2, sampler_service_pb2, target_service
 from .channel import Connection
 from .content import CHUNK_BYTES, BytesContent, Content
 from .errors import GephyraError, InvalidArgument, NotFound, Unimplemented
+from .request import new_request_id
 from .resume import Patience
 
-__all__ = ["INLINE_BYTES", "move_arrays", "sampler_requests", "upload_blob"]
+__all__ = ["INLINE_BYTES", "import_sampler", "move_arrays", "sampler_requests", "upload_blob"]
 
 INLINE_BYTES = 64 * 1024
 """Arrays of more bytes than this are sent as blobs."""
 # Generous: 256 MiB, the most a server takes, at 1 MiB/s.
 _UPLOAD_SECONDS = 300.0
+_IMPORT_SECONDS = 300.0
 _NOT_THE_BEGINNING = {"BLOB_MISMATCH", "BLOB_OFFSET_INVALID"}
 
 
@@ -66,6 +68,17 @@ async def upload_blob(
         except GephyraError as error:
             await patience.wait(error, offset)
             ask = True
+
+
+async def import_sampler(connection: Connection, path: Path, target_id: str) -> sampler_service_pb2.Sampler:
+    """Send a sampler file; the sampler it became. A stream that breaks is sent again, and counts once."""
+    patience, request_id = Patience(connection.patience), new_request_id()
+    while True:
+        try:
+            requests = sampler_requests(path, target_id, request_id)
+            return await connection.upload(lambda stubs: stubs.samplers.ImportSampler, requests, _IMPORT_SECONDS)
+        except GephyraError as error:
+            await patience.wait(error, 0)
 
 
 def sampler_requests(path: Path, target_id: str, request_id: str) -> Iterator[sampler_service_pb2.ImportSamplerRequest]:

@@ -71,6 +71,11 @@ class JobState(StrEnum):
         """True if the job will never leave this state."""
         return self in {JobState.CANCELLED, JobState.SUCCEEDED, JobState.FAILED}
 
+    @property
+    def told(self) -> str:
+        """The state for people: one that nobody leaves by waiting says what to do."""
+        return "paused, until it is resumed" if self is JobState.PAUSED else self.value.lower()
+
 
 class TargetState(StrEnum):
     """State of a target: it is checked once, then READY or REJECTED for good."""

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!gephyra/protos/meta_service.proto\x12\ngephyra.v1\"\x16\n\x14GetServerInfoRequest\"\xe6\x02\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\"\n\x06limits\x18\x02 \x01(\x0b\x32\x12.gephyra.v1.Limits\x12\x0f\n\x07methods\x18\x03 \x03(\t\x12\x0e\n\x06losses\x18\x04 \x03(\t\x12\x15\n\rpreconditions\x18\x05 \x03(\t\x12.\n\tcatalogue\x18\x06 \x03(\x0b\x32\x1b.gephyra.v1.CatalogueFamily\x12+\n\x04\x61ten\x18\x07 \x01(\x0b\x32\x1d.gephyra.v1.OperatorAllowlist\x12\x30\n\tstablehlo\x18\x08 \x01(\x0b\x32\x1d.gephyra.v1.OperatorAllowlist\x12\x17\n\x0fprogram_formats\x18\t \x03(\t\x12\x13\n\x0bintegrators\x18\n \x03(\t\x12\x0f\n\x07\x64\x65vices\x18\x0b \x03(\t\x12\x12\n\nprecisions\x18\x0c \x03(\t\"\x9b\x02\n\x06Limits\x12\x19\n\x11max_message_bytes\x18\x01 \x01(\x03\x12\x16\n\x0emax_blob_bytes\x18\x02 \x01(\x03\x12\x19\n\x11max_program_nodes\x18\x03 \x01(\x03\x12\x11\n\tmax_draws\x18\x04 \x01(\x03\x12\x17\n\x0fmax_chunk_bytes\x18\x05 \x01(\x03\x12\x18\n\x10max_check_points\x18\x06 \x01(\x05\x12\x1b\n\x13max_evaluate_points\x18\x07 \x01(\x05\x12\x1a\n\x12max_evidence_paths\x18\x08 \x01(\x03\x12\x0f\n\x07max_dim\x18\t \x01(\x05\x12\x18\n\x10max_running_jobs\x18\n \x01(\x05\x12\x19\n\x11max_dataset_bytes\x18\x0b \x01(\x03\"J\n\x0f\x43\x61talogueFamily\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x12\n\nparameters\x18\x03 \x03(\t\"6\n\x11OperatorAllowlist\x12\x11\n\toperators\x18\x01 \x03(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t2c\n\x0bMetaService\x12T\n\rGetServerInfo\x12 .gephyra.v1.GetServerInfoRequest\x1a!.gephyra.v1.GetServerInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!gephyra/protos/meta_service.proto\x12\ngephyra.v1\"\x16\n\x14GetServerInfoRequest\"\xe6\x02\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\"\n\x06limits\x18\x02 \x01(\x0b\x32\x12.gephyra.v1.Limits\x12\x0f\n\x07methods\x18\x03 \x03(\t\x12\x0e\n\x06losses\x18\x04 \x03(\t\x12\x15\n\rpreconditions\x18\x05 \x03(\t\x12.\n\tcatalogue\x18\x06 \x03(\x0b\x32\x1b.gephyra.v1.CatalogueFamily\x12+\n\x04\x61ten\x18\x07 \x01(\x0b\x32\x1d.gephyra.v1.OperatorAllowlist\x12\x30\n\tstablehlo\x18\x08 \x01(\x0b\x32\x1d.gephyra.v1.OperatorAllowlist\x12\x17\n\x0fprogram_formats\x18\t \x03(\t\x12\x13\n\x0bintegrators\x18\n \x03(\t\x12\x0f\n\x07\x64\x65vices\x18\x0b \x03(\t\x12\x12\n\nprecisions\x18\x0c \x03(\t\"\xec\x03\n\x06Limits\x12\x19\n\x11max_message_bytes\x18\x01 \x01(\x03\x12\x16\n\x0emax_blob_bytes\x18\x02 \x01(\x03\x12\x19\n\x11max_program_nodes\x18\x03 \x01(\x03\x12\x11\n\tmax_draws\x18\x04 \x01(\x03\x12\x17\n\x0fmax_chunk_bytes\x18\x05 \x01(\x03\x12\x18\n\x10max_check_points\x18\x06 \x01(\x05\x12\x1b\n\x13max_evaluate_points\x18\x07 \x01(\x05\x12\x1a\n\x12max_evidence_paths\x18\x08 \x01(\x03\x12\x0f\n\x07max_dim\x18\t \x01(\x05\x12\x18\n\x10max_running_jobs\x18\n \x01(\x05\x12\x19\n\x11max_dataset_bytes\x18\x0b \x01(\x03\x12\x17\n\x0fmax_queued_jobs\x18\x0c \x01(\x05\x12\x1f\n\x17max_tenant_running_jobs\x18\r \x01(\x05\x12\x11\n\tcpu_slots\x18\x0e \x01(\x05\x12\x11\n\tgpu_slots\x18\x0f \x01(\x05\x12\x18\n\x10max_record_calls\x18\x10 \x01(\x05\x12\x13\n\x0bmax_streams\x18\x11 \x01(\x05\x12\x16\n\x0emax_work_calls\x18\x12 \x01(\x05\x12\x13\n\x0bmax_watches\x18\x13 \x01(\x05\x12\x13\n\x0bkeep_events\x18\x14 \x01(\x03\"J\n\x0f\x43\x61talogueFamily\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x12\n\nparameters\x18\x03 \x03(\t\"6\n\x11OperatorAllowlist\x12\x11\n\toperators\x18\x01 \x03(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t2c\n\x0bMetaService\x12T\n\rGetServerInfo\x12 .gephyra.v1.GetServerInfoRequest\x1a!.gephyra.v1.GetServerInfoResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,11 +36,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSERVERINFORESPONSE']._serialized_start=74
   _globals['_GETSERVERINFORESPONSE']._serialized_end=432
   _globals['_LIMITS']._serialized_start=435
-  _globals['_LIMITS']._serialized_end=718
-  _globals['_CATALOGUEFAMILY']._serialized_start=720
-  _globals['_CATALOGUEFAMILY']._serialized_end=794
-  _globals['_OPERATORALLOWLIST']._serialized_start=796
-  _globals['_OPERATORALLOWLIST']._serialized_end=850
-  _globals['_METASERVICE']._serialized_start=852
-  _globals['_METASERVICE']._serialized_end=951
+  _globals['_LIMITS']._serialized_end=927
+  _globals['_CATALOGUEFAMILY']._serialized_start=929
+  _globals['_CATALOGUEFAMILY']._serialized_end=1003
+  _globals['_OPERATORALLOWLIST']._serialized_start=1005
+  _globals['_OPERATORALLOWLIST']._serialized_end=1059
+  _globals['_METASERVICE']._serialized_start=1061
+  _globals['_METASERVICE']._serialized_end=1160
 # @@protoc_insertion_point(module_scope)

@@ -119,6 +119,15 @@ class Limits(_message.Message):
     MAX_DIM_FIELD_NUMBER: _builtins.int
     MAX_RUNNING_JOBS_FIELD_NUMBER: _builtins.int
     MAX_DATASET_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_QUEUED_JOBS_FIELD_NUMBER: _builtins.int
+    MAX_TENANT_RUNNING_JOBS_FIELD_NUMBER: _builtins.int
+    CPU_SLOTS_FIELD_NUMBER: _builtins.int
+    GPU_SLOTS_FIELD_NUMBER: _builtins.int
+    MAX_RECORD_CALLS_FIELD_NUMBER: _builtins.int
+    MAX_STREAMS_FIELD_NUMBER: _builtins.int
+    MAX_WORK_CALLS_FIELD_NUMBER: _builtins.int
+    MAX_WATCHES_FIELD_NUMBER: _builtins.int
+    KEEP_EVENTS_FIELD_NUMBER: _builtins.int
     max_message_bytes: _builtins.int
     max_blob_bytes: _builtins.int
     max_program_nodes: _builtins.int
@@ -130,6 +139,25 @@ class Limits(_message.Message):
     max_dim: _builtins.int
     max_running_jobs: _builtins.int
     max_dataset_bytes: _builtins.int
+    max_queued_jobs: _builtins.int
+    """Of one tenant: jobs that may wait at the same time, beyond which requests for more are refused, and jobs that run at
+    the same time, beyond which they wait; 0: as many as run.
+    """
+    max_tenant_running_jobs: _builtins.int
+    cpu_slots: _builtins.int
+    """Slots of this server: processors that running jobs hold together, and GPUs; -1: the server does not count its GPUs."""
+    gpu_slots: _builtins.int
+    max_record_calls: _builtins.int
+    """Calls of a kind at work at the same time; one more is RESOURCE_EXHAUSTED (SERVER_BUSY), with RetryInfo.
+    Calls that read or write records.
+    """
+    max_streams: _builtins.int
+    """Streams of draws and files, up and down."""
+    max_work_calls: _builtins.int
+    """Calls other than streams of draws that need a worker: evaluate, check, estimate; and targets waiting for their check."""
+    max_watches: _builtins.int
+    keep_events: _builtins.int
+    """Newest events of a job that are kept."""
     def __init__(
         self,
         *,
@@ -144,10 +172,19 @@ class Limits(_message.Message):
         max_dim: _builtins.int = ...,
         max_running_jobs: _builtins.int = ...,
         max_dataset_bytes: _builtins.int = ...,
+        max_queued_jobs: _builtins.int = ...,
+        max_tenant_running_jobs: _builtins.int = ...,
+        cpu_slots: _builtins.int = ...,
+        gpu_slots: _builtins.int = ...,
+        max_record_calls: _builtins.int = ...,
+        max_streams: _builtins.int = ...,
+        max_work_calls: _builtins.int = ...,
+        max_watches: _builtins.int = ...,
+        keep_events: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_blob_bytes", b"max_blob_bytes", "max_check_points", b"max_check_points", "max_chunk_bytes", b"max_chunk_bytes", "max_dataset_bytes", b"max_dataset_bytes", "max_dim", b"max_dim", "max_draws", b"max_draws", "max_evaluate_points", b"max_evaluate_points", "max_evidence_paths", b"max_evidence_paths", "max_message_bytes", b"max_message_bytes", "max_program_nodes", b"max_program_nodes", "max_running_jobs", b"max_running_jobs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_slots", b"cpu_slots", "gpu_slots", b"gpu_slots", "keep_events", b"keep_events", "max_blob_bytes", b"max_blob_bytes", "max_check_points", b"max_check_points", "max_chunk_bytes", b"max_chunk_bytes", "max_dataset_bytes", b"max_dataset_bytes", "max_dim", b"max_dim", "max_draws", b"max_draws", "max_evaluate_points", b"max_evaluate_points", "max_evidence_paths", b"max_evidence_paths", "max_message_bytes", b"max_message_bytes", "max_program_nodes", b"max_program_nodes", "max_queued_jobs", b"max_queued_jobs", "max_record_calls", b"max_record_calls", "max_running_jobs", b"max_running_jobs", "max_streams", b"max_streams", "max_tenant_running_jobs", b"max_tenant_running_jobs", "max_watches", b"max_watches", "max_work_calls", b"max_work_calls"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

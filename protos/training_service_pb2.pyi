@@ -277,6 +277,7 @@ class TrainingConfig(_message.Message):
     PRECISION_FIELD_NUMBER: _builtins.int
     START_FIELD_NUMBER: _builtins.int
     SAMPLES_FIELD_NUMBER: _builtins.int
+    WORKERS_FIELD_NUMBER: _builtins.int
     method: Global___Method.ValueType
     loss: Global___Loss.ValueType
     precondition: Global___Precondition.ValueType
@@ -328,6 +329,8 @@ class TrainingConfig(_message.Message):
     starts. Half of them are kept out of it and give the report its EUBO, unless the target draws exactly. Empty: none.
     Told by the job; a sampler's own config leaves it out.
     """
+    workers: _builtins.int
+    """Processes that share the paths of a step; batch_size must be a multiple. They change results by rounding only."""
     def __init__(
         self,
         *,
@@ -359,10 +362,11 @@ class TrainingConfig(_message.Message):
         precision: Global___Precision.ValueType = ...,
         start: _builtins.str = ...,
         samples: _builtins.str = ...,
+        workers: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_annealing_rate", b"_annealing_rate", "_batch_size", b"_batch_size", "_diffusion_rate", b"_diffusion_rate", "_ema", b"_ema", "_goal_ess_fraction", b"_goal_ess_fraction", "_goal_gap", b"_goal_gap", "_learn_annealing", b"_learn_annealing", "_learn_diffusion", b"_learn_diffusion", "_learn_prior", b"_learn_prior", "_learn_time", b"_learn_time", "_learning_rate", b"_learning_rate", "_prior_rate", b"_prior_rate", "_reward_to_go", b"_reward_to_go", "_seed", b"_seed", "_steps", b"_steps", "_time_rate", b"_time_rate", "_width", b"_width", "annealing_rate", b"annealing_rate", "batch_size", b"batch_size", "budget", b"budget", "diffusion_rate", b"diffusion_rate", "ema", b"ema", "goal_ess_fraction", b"goal_ess_fraction", "goal_gap", b"goal_gap", "iterations", b"iterations", "learn_annealing", b"learn_annealing", "learn_diffusion", b"learn_diffusion", "learn_prior", b"learn_prior", "learn_time", b"learn_time", "learning_rate", b"learning_rate", "prior_rate", b"prior_rate", "reward_to_go", b"reward_to_go", "seconds", b"seconds", "seed", b"seed", "steps", b"steps", "target_evaluations", b"target_evaluations", "time_rate", b"time_rate", "width", b"width"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_annealing_rate", b"_annealing_rate", "_batch_size", b"_batch_size", "_diffusion_rate", b"_diffusion_rate", "_ema", b"_ema", "_goal_ess_fraction", b"_goal_ess_fraction", "_goal_gap", b"_goal_gap", "_learn_annealing", b"_learn_annealing", "_learn_diffusion", b"_learn_diffusion", "_learn_prior", b"_learn_prior", "_learn_time", b"_learn_time", "_learning_rate", b"_learning_rate", "_prior_rate", b"_prior_rate", "_reward_to_go", b"_reward_to_go", "_seed", b"_seed", "_steps", b"_steps", "_time_rate", b"_time_rate", "_width", b"_width", "_workers", b"_workers", "annealing_rate", b"annealing_rate", "batch_size", b"batch_size", "budget", b"budget", "diffusion_rate", b"diffusion_rate", "ema", b"ema", "goal_ess_fraction", b"goal_ess_fraction", "goal_gap", b"goal_gap", "iterations", b"iterations", "learn_annealing", b"learn_annealing", "learn_diffusion", b"learn_diffusion", "learn_prior", b"learn_prior", "learn_time", b"learn_time", "learning_rate", b"learning_rate", "prior_rate", b"prior_rate", "reward_to_go", b"reward_to_go", "seconds", b"seconds", "seed", b"seed", "steps", b"steps", "target_evaluations", b"target_evaluations", "time_rate", b"time_rate", "width", b"width", "workers", b"workers"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_annealing_rate", b"_annealing_rate", "_batch_size", b"_batch_size", "_diffusion_rate", b"_diffusion_rate", "_ema", b"_ema", "_goal_ess_fraction", b"_goal_ess_fraction", "_goal_gap", b"_goal_gap", "_learn_annealing", b"_learn_annealing", "_learn_diffusion", b"_learn_diffusion", "_learn_prior", b"_learn_prior", "_learn_time", b"_learn_time", "_learning_rate", b"_learning_rate", "_prior_rate", b"_prior_rate", "_reward_to_go", b"_reward_to_go", "_seed", b"_seed", "_steps", b"_steps", "_time_rate", b"_time_rate", "_width", b"_width", "annealing_rate", b"annealing_rate", "batch_size", b"batch_size", "budget", b"budget", "device", b"device", "diffusion_rate", b"diffusion_rate", "ema", b"ema", "goal_ess_fraction", b"goal_ess_fraction", "goal_gap", b"goal_gap", "integrator", b"integrator", "iterations", b"iterations", "learn_annealing", b"learn_annealing", "learn_diffusion", b"learn_diffusion", "learn_prior", b"learn_prior", "learn_time", b"learn_time", "learning_rate", b"learning_rate", "loss", b"loss", "method", b"method", "precision", b"precision", "precondition", b"precondition", "prior_rate", b"prior_rate", "reward_to_go", b"reward_to_go", "samples", b"samples", "seconds", b"seconds", "seed", b"seed", "start", b"start", "steps", b"steps", "target_evaluations", b"target_evaluations", "time_rate", b"time_rate", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_annealing_rate", b"_annealing_rate", "_batch_size", b"_batch_size", "_diffusion_rate", b"_diffusion_rate", "_ema", b"_ema", "_goal_ess_fraction", b"_goal_ess_fraction", "_goal_gap", b"_goal_gap", "_learn_annealing", b"_learn_annealing", "_learn_diffusion", b"_learn_diffusion", "_learn_prior", b"_learn_prior", "_learn_time", b"_learn_time", "_learning_rate", b"_learning_rate", "_prior_rate", b"_prior_rate", "_reward_to_go", b"_reward_to_go", "_seed", b"_seed", "_steps", b"_steps", "_time_rate", b"_time_rate", "_width", b"_width", "_workers", b"_workers", "annealing_rate", b"annealing_rate", "batch_size", b"batch_size", "budget", b"budget", "device", b"device", "diffusion_rate", b"diffusion_rate", "ema", b"ema", "goal_ess_fraction", b"goal_ess_fraction", "goal_gap", b"goal_gap", "integrator", b"integrator", "iterations", b"iterations", "learn_annealing", b"learn_annealing", "learn_diffusion", b"learn_diffusion", "learn_prior", b"learn_prior", "learn_time", b"learn_time", "learning_rate", b"learning_rate", "loss", b"loss", "method", b"method", "precision", b"precision", "precondition", b"precondition", "prior_rate", b"prior_rate", "reward_to_go", b"reward_to_go", "samples", b"samples", "seconds", b"seconds", "seed", b"seed", "start", b"start", "steps", b"steps", "target_evaluations", b"target_evaluations", "time_rate", b"time_rate", "width", b"width", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__annealing_rate: _TypeAlias = _typing.Literal["annealing_rate"]  # noqa: Y015
     _WhichOneofArgType__annealing_rate: _TypeAlias = _typing.Literal["_annealing_rate", b"_annealing_rate"]  # noqa: Y015
@@ -398,6 +402,8 @@ class TrainingConfig(_message.Message):
     _WhichOneofArgType__time_rate: _TypeAlias = _typing.Literal["_time_rate", b"_time_rate"]  # noqa: Y015
     _WhichOneofReturnType__width: _TypeAlias = _typing.Literal["width"]  # noqa: Y015
     _WhichOneofArgType__width: _TypeAlias = _typing.Literal["_width", b"_width"]  # noqa: Y015
+    _WhichOneofReturnType__workers: _TypeAlias = _typing.Literal["workers"]  # noqa: Y015
+    _WhichOneofArgType__workers: _TypeAlias = _typing.Literal["_workers", b"_workers"]  # noqa: Y015
     _WhichOneofReturnType_budget: _TypeAlias = _typing.Literal["iterations", "seconds", "target_evaluations"]  # noqa: Y015
     _WhichOneofArgType_budget: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
     @_typing.overload
@@ -434,6 +440,8 @@ class TrainingConfig(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__time_rate) -> _WhichOneofReturnType__time_rate | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__width) -> _WhichOneofReturnType__width | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__workers) -> _WhichOneofReturnType__workers | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_budget) -> _WhichOneofReturnType_budget | None: ...
 
@@ -608,6 +616,8 @@ class TrainingJob(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     DATASET_FIELD_NUMBER: _builtins.int
     DENOISING_FIELD_NUMBER: _builtins.int
+    RETRY_OF_FIELD_NUMBER: _builtins.int
+    PAUSE_REQUESTED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`trainingJobs/{training_job}`."""
     uid: _builtins.str
@@ -619,6 +629,10 @@ class TrainingJob(_message.Message):
     """`samplers/{sampler}` once SUCCEEDED."""
     dataset: _builtins.str
     """`datasets/{dataset}` and how it is modelled, in place of target and config."""
+    retry_of: _builtins.str
+    """`trainingJobs/{training_job}` that it repeats; empty for none. That one may be deleted since."""
+    pause_requested: _builtins.bool
+    """A pause was asked for and the worker has not stopped yet."""
     @_builtins.property
     def config(self) -> Global___TrainingConfig: ...
     @_builtins.property
@@ -652,10 +666,12 @@ class TrainingJob(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         dataset: _builtins.str = ...,
         denoising: Global___DenoisingConfig | None = ...,
+        retry_of: _builtins.str = ...,
+        pause_requested: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "create_time", b"create_time", "denoising", b"denoising", "end_time", b"end_time", "error", b"error", "metrics", b"metrics", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "config", b"config", "create_time", b"create_time", "dataset", b"dataset", "denoising", b"denoising", "end_time", b"end_time", "error", b"error", "metrics", b"metrics", "name", b"name", "sampler", b"sampler", "start_time", b"start_time", "state", b"state", "target", b"target", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "config", b"config", "create_time", b"create_time", "dataset", b"dataset", "denoising", b"denoising", "end_time", b"end_time", "error", b"error", "metrics", b"metrics", "name", b"name", "pause_requested", b"pause_requested", "retry_of", b"retry_of", "sampler", b"sampler", "start_time", b"start_time", "state", b"state", "target", b"target", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -740,11 +756,16 @@ class TrainingEvent(_message.Message):
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     LOG_FIELD_NUMBER: _builtins.int
     BOOKMARK_FIELD_NUMBER: _builtins.int
+    COALESCED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """From 1, without gaps, for the life of the job. A bookmark carries the latest sequence and is not stored."""
+    """From 1, without gaps, for the life of the job. A bookmark carries the latest sequence and is not stored.
+    In a stream it is that of the event before, plus 1, plus `coalesced`.
+    """
     attempt: _builtins.int
     state: Global___JobState.ValueType
     log: _builtins.str
+    coalesced: _builtins.int
+    """How many metrics events right before this one, of metrics too, were left out for a reader that had fallen behind."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -764,10 +785,11 @@ class TrainingEvent(_message.Message):
         checkpoint: Global___CheckpointSaved | None = ...,
         log: _builtins.str = ...,
         bookmark: Global___Bookmark | None = ...,
+        coalesced: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["bookmark", b"bookmark", "checkpoint", b"checkpoint", "event", b"event", "log", b"log", "metrics", b"metrics", "state", b"state", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "bookmark", b"bookmark", "checkpoint", b"checkpoint", "event", b"event", "log", b"log", "metrics", b"metrics", "sequence", b"sequence", "state", b"state", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "bookmark", b"bookmark", "checkpoint", b"checkpoint", "coalesced", b"coalesced", "event", b"event", "log", b"log", "metrics", b"metrics", "sequence", b"sequence", "state", b"state", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state", "metrics", "checkpoint", "log", "bookmark"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
@@ -933,6 +955,94 @@ class CancelTrainingJobRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelTrainingJobRequest: _TypeAlias = CancelTrainingJobRequest  # noqa: Y015
+
+@_typing.final
+class PauseTrainingJobRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    request_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseTrainingJobRequest: _TypeAlias = PauseTrainingJobRequest  # noqa: Y015
+
+@_typing.final
+class ResumeTrainingJobRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    request_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeTrainingJobRequest: _TypeAlias = ResumeTrainingJobRequest  # noqa: Y015
+
+@_typing.final
+class RetryTrainingJobRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    request_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryTrainingJobRequest: _TypeAlias = RetryTrainingJobRequest  # noqa: Y015
+
+@_typing.final
+class DeleteTrainingJobRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    request_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteTrainingJobRequest: _TypeAlias = DeleteTrainingJobRequest  # noqa: Y015
 
 @_typing.final
 class WatchTrainingJobRequest(_message.Message):

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from gephyra.protos import training_service_pb2 as gephyra_dot_protos_dot_training__service__pb2
+from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 
 GRPC_GENERATED_VERSION = '1.75.1'
 GRPC_VERSION = grpc.__version__
@@ -60,6 +61,26 @@ class TrainingServiceStub(object):
                 request_serializer=gephyra_dot_protos_dot_training__service__pb2.WatchTrainingJobRequest.SerializeToString,
                 response_deserializer=gephyra_dot_protos_dot_training__service__pb2.WatchTrainingJobResponse.FromString,
                 _registered_method=True)
+        self.PauseTrainingJob = channel.unary_unary(
+                '/gephyra.v1.TrainingService/PauseTrainingJob',
+                request_serializer=gephyra_dot_protos_dot_training__service__pb2.PauseTrainingJobRequest.SerializeToString,
+                response_deserializer=gephyra_dot_protos_dot_training__service__pb2.TrainingJob.FromString,
+                _registered_method=True)
+        self.ResumeTrainingJob = channel.unary_unary(
+                '/gephyra.v1.TrainingService/ResumeTrainingJob',
+                request_serializer=gephyra_dot_protos_dot_training__service__pb2.ResumeTrainingJobRequest.SerializeToString,
+                response_deserializer=gephyra_dot_protos_dot_training__service__pb2.TrainingJob.FromString,
+                _registered_method=True)
+        self.RetryTrainingJob = channel.unary_unary(
+                '/gephyra.v1.TrainingService/RetryTrainingJob',
+                request_serializer=gephyra_dot_protos_dot_training__service__pb2.RetryTrainingJobRequest.SerializeToString,
+                response_deserializer=gephyra_dot_protos_dot_training__service__pb2.TrainingJob.FromString,
+                _registered_method=True)
+        self.DeleteTrainingJob = channel.unary_unary(
+                '/gephyra.v1.TrainingService/DeleteTrainingJob',
+                request_serializer=gephyra_dot_protos_dot_training__service__pb2.DeleteTrainingJobRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
 
 
 class TrainingServiceServicer(object):
@@ -91,7 +112,39 @@ class TrainingServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchTrainingJob(self, request, context):
-        """Ordered, unique, gap-free, resumable events. Ends with OK after the event of a terminal state.
+        """Ordered, unique, resumable events, each one sent or accounted for. Ends with OK after the event of a terminal state.
+        OUT_OF_RANGE (EVENTS_COMPACTED) tells in `oldest_sequence` what is kept: watch again after the one before that.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseTrainingJob(self, request, context):
+        """Stop a job at a checkpoint, to go on from there. QUEUED becomes PAUSED at once; PENDING and RUNNING do once the worker
+        has stopped, unless the job ends first; PAUSED stays. FAILED_PRECONDITION otherwise.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeTrainingJob(self, request, context):
+        """PAUSED becomes QUEUED, and a pause that was asked for and has not come yet is taken back. QUEUED, PENDING and RUNNING
+        stay. FAILED_PRECONDITION otherwise.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryTrainingJob(self, request, context):
+        """A new job with the subject and the config of one that is FAILED or CANCELLED. It goes on from the last checkpoint of a
+        FAILED one; a CANCELLED one has none left.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteTrainingJob(self, request, context):
+        """Forget a job that has ended, with its events, logs and checkpoints. The sampler it made stays.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -124,6 +177,26 @@ def add_TrainingServiceServicer_to_server(servicer, server):
                     servicer.WatchTrainingJob,
                     request_deserializer=gephyra_dot_protos_dot_training__service__pb2.WatchTrainingJobRequest.FromString,
                     response_serializer=gephyra_dot_protos_dot_training__service__pb2.WatchTrainingJobResponse.SerializeToString,
+            ),
+            'PauseTrainingJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseTrainingJob,
+                    request_deserializer=gephyra_dot_protos_dot_training__service__pb2.PauseTrainingJobRequest.FromString,
+                    response_serializer=gephyra_dot_protos_dot_training__service__pb2.TrainingJob.SerializeToString,
+            ),
+            'ResumeTrainingJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeTrainingJob,
+                    request_deserializer=gephyra_dot_protos_dot_training__service__pb2.ResumeTrainingJobRequest.FromString,
+                    response_serializer=gephyra_dot_protos_dot_training__service__pb2.TrainingJob.SerializeToString,
+            ),
+            'RetryTrainingJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryTrainingJob,
+                    request_deserializer=gephyra_dot_protos_dot_training__service__pb2.RetryTrainingJobRequest.FromString,
+                    response_serializer=gephyra_dot_protos_dot_training__service__pb2.TrainingJob.SerializeToString,
+            ),
+            'DeleteTrainingJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteTrainingJob,
+                    request_deserializer=gephyra_dot_protos_dot_training__service__pb2.DeleteTrainingJobRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -262,6 +335,114 @@ class TrainingService(object):
             '/gephyra.v1.TrainingService/WatchTrainingJob',
             gephyra_dot_protos_dot_training__service__pb2.WatchTrainingJobRequest.SerializeToString,
             gephyra_dot_protos_dot_training__service__pb2.WatchTrainingJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseTrainingJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gephyra.v1.TrainingService/PauseTrainingJob',
+            gephyra_dot_protos_dot_training__service__pb2.PauseTrainingJobRequest.SerializeToString,
+            gephyra_dot_protos_dot_training__service__pb2.TrainingJob.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeTrainingJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gephyra.v1.TrainingService/ResumeTrainingJob',
+            gephyra_dot_protos_dot_training__service__pb2.ResumeTrainingJobRequest.SerializeToString,
+            gephyra_dot_protos_dot_training__service__pb2.TrainingJob.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryTrainingJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gephyra.v1.TrainingService/RetryTrainingJob',
+            gephyra_dot_protos_dot_training__service__pb2.RetryTrainingJobRequest.SerializeToString,
+            gephyra_dot_protos_dot_training__service__pb2.TrainingJob.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteTrainingJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gephyra.v1.TrainingService/DeleteTrainingJob',
+            gephyra_dot_protos_dot_training__service__pb2.DeleteTrainingJobRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
             options,
             channel_credentials,
             insecure,

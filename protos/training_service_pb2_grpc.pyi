@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from gephyra.protos import training_service_pb2 as _training_service_pb2
+from google.protobuf import empty_pb2 as _empty_pb2
 from grpc import aio as _aio
 import abc as _abc_1
 import grpc as _grpc
@@ -38,7 +39,23 @@ class TrainingServiceStub:
     ListTrainingJobs: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.ListTrainingJobsRequest, _training_service_pb2.ListTrainingJobsResponse]
     CancelTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.CancelTrainingJobRequest, _training_service_pb2.TrainingJob]
     WatchTrainingJob: _grpc.UnaryStreamMultiCallable[_training_service_pb2.WatchTrainingJobRequest, _training_service_pb2.WatchTrainingJobResponse]
-    """Ordered, unique, gap-free, resumable events. Ends with OK after the event of a terminal state."""
+    """Ordered, unique, resumable events, each one sent or accounted for. Ends with OK after the event of a terminal state.
+    OUT_OF_RANGE (EVENTS_COMPACTED) tells in `oldest_sequence` what is kept: watch again after the one before that.
+    """
+    PauseTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.PauseTrainingJobRequest, _training_service_pb2.TrainingJob]
+    """Stop a job at a checkpoint, to go on from there. QUEUED becomes PAUSED at once; PENDING and RUNNING do once the worker
+    has stopped, unless the job ends first; PAUSED stays. FAILED_PRECONDITION otherwise.
+    """
+    ResumeTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.ResumeTrainingJobRequest, _training_service_pb2.TrainingJob]
+    """PAUSED becomes QUEUED, and a pause that was asked for and has not come yet is taken back. QUEUED, PENDING and RUNNING
+    stay. FAILED_PRECONDITION otherwise.
+    """
+    RetryTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.RetryTrainingJobRequest, _training_service_pb2.TrainingJob]
+    """A new job with the subject and the config of one that is FAILED or CANCELLED. It goes on from the last checkpoint of a
+    FAILED one; a CANCELLED one has none left.
+    """
+    DeleteTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.DeleteTrainingJobRequest, _empty_pb2.Empty]
+    """Forget a job that has ended, with its events, logs and checkpoints. The sampler it made stays."""
 
 @_typing.type_check_only
 class TrainingServiceAsyncStub(TrainingServiceStub):
@@ -50,7 +67,23 @@ class TrainingServiceAsyncStub(TrainingServiceStub):
     ListTrainingJobs: _aio.UnaryUnaryMultiCallable[_training_service_pb2.ListTrainingJobsRequest, _training_service_pb2.ListTrainingJobsResponse]  # type: ignore[assignment]
     CancelTrainingJob: _aio.UnaryUnaryMultiCallable[_training_service_pb2.CancelTrainingJobRequest, _training_service_pb2.TrainingJob]  # type: ignore[assignment]
     WatchTrainingJob: _aio.UnaryStreamMultiCallable[_training_service_pb2.WatchTrainingJobRequest, _training_service_pb2.WatchTrainingJobResponse]  # type: ignore[assignment]
-    """Ordered, unique, gap-free, resumable events. Ends with OK after the event of a terminal state."""
+    """Ordered, unique, resumable events, each one sent or accounted for. Ends with OK after the event of a terminal state.
+    OUT_OF_RANGE (EVENTS_COMPACTED) tells in `oldest_sequence` what is kept: watch again after the one before that.
+    """
+    PauseTrainingJob: _aio.UnaryUnaryMultiCallable[_training_service_pb2.PauseTrainingJobRequest, _training_service_pb2.TrainingJob]  # type: ignore[assignment]
+    """Stop a job at a checkpoint, to go on from there. QUEUED becomes PAUSED at once; PENDING and RUNNING do once the worker
+    has stopped, unless the job ends first; PAUSED stays. FAILED_PRECONDITION otherwise.
+    """
+    ResumeTrainingJob: _aio.UnaryUnaryMultiCallable[_training_service_pb2.ResumeTrainingJobRequest, _training_service_pb2.TrainingJob]  # type: ignore[assignment]
+    """PAUSED becomes QUEUED, and a pause that was asked for and has not come yet is taken back. QUEUED, PENDING and RUNNING
+    stay. FAILED_PRECONDITION otherwise.
+    """
+    RetryTrainingJob: _aio.UnaryUnaryMultiCallable[_training_service_pb2.RetryTrainingJobRequest, _training_service_pb2.TrainingJob]  # type: ignore[assignment]
+    """A new job with the subject and the config of one that is FAILED or CANCELLED. It goes on from the last checkpoint of a
+    FAILED one; a CANCELLED one has none left.
+    """
+    DeleteTrainingJob: _aio.UnaryUnaryMultiCallable[_training_service_pb2.DeleteTrainingJobRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    """Forget a job that has ended, with its events, logs and checkpoints. The sampler it made stays."""
 
 class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
     """Long work: trains a sampler on a target, or a model of a data set."""
@@ -89,6 +122,46 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _training_service_pb2.WatchTrainingJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_training_service_pb2.WatchTrainingJobResponse], _abc.AsyncIterator[_training_service_pb2.WatchTrainingJobResponse]]:
-        """Ordered, unique, gap-free, resumable events. Ends with OK after the event of a terminal state."""
+        """Ordered, unique, resumable events, each one sent or accounted for. Ends with OK after the event of a terminal state.
+        OUT_OF_RANGE (EVENTS_COMPACTED) tells in `oldest_sequence` what is kept: watch again after the one before that.
+        """
+
+    @_abc_1.abstractmethod
+    def PauseTrainingJob(
+        self,
+        request: _training_service_pb2.PauseTrainingJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_training_service_pb2.TrainingJob, _abc.Awaitable[_training_service_pb2.TrainingJob]]:
+        """Stop a job at a checkpoint, to go on from there. QUEUED becomes PAUSED at once; PENDING and RUNNING do once the worker
+        has stopped, unless the job ends first; PAUSED stays. FAILED_PRECONDITION otherwise.
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeTrainingJob(
+        self,
+        request: _training_service_pb2.ResumeTrainingJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_training_service_pb2.TrainingJob, _abc.Awaitable[_training_service_pb2.TrainingJob]]:
+        """PAUSED becomes QUEUED, and a pause that was asked for and has not come yet is taken back. QUEUED, PENDING and RUNNING
+        stay. FAILED_PRECONDITION otherwise.
+        """
+
+    @_abc_1.abstractmethod
+    def RetryTrainingJob(
+        self,
+        request: _training_service_pb2.RetryTrainingJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_training_service_pb2.TrainingJob, _abc.Awaitable[_training_service_pb2.TrainingJob]]:
+        """A new job with the subject and the config of one that is FAILED or CANCELLED. It goes on from the last checkpoint of a
+        FAILED one; a CANCELLED one has none left.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteTrainingJob(
+        self,
+        request: _training_service_pb2.DeleteTrainingJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        """Forget a job that has ended, with its events, logs and checkpoints. The sampler it made stays."""
 
 def add_TrainingServiceServicer_to_server(servicer: TrainingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

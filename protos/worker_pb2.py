@@ -32,7 +32,7 @@ from gephyra.protos import training_service_pb2 as gephyra_dot_protos_dot_traini
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bgephyra/protos/worker.proto\x12\ngephyra.v1\x1a\x1egephyra/protos/denoising.proto\x1a\x1cgephyra/protos/program.proto\x1a\x1bgephyra/protos/report.proto\x1a$gephyra/protos/sampler_service.proto\x1a#gephyra/protos/target_service.proto\x1a\x1bgephyra/protos/tensor.proto\x1a%gephyra/protos/training_service.proto\x1a\x17google/rpc/status.proto\"\xb3\x0f\n\rWorkerCommand\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x30\n\x05train\x18\x02 \x01(\x0b\x32\x1f.gephyra.v1.WorkerCommand.TrainH\x00\x12\x30\n\x05\x63heck\x18\x03 \x01(\x0b\x32\x1f.gephyra.v1.WorkerCommand.CheckH\x00\x12\x36\n\x08\x65valuate\x18\x04 \x01(\x0b\x32\".gephyra.v1.WorkerCommand.EvaluateH\x00\x12.\n\x04\x64raw\x18\x05 \x01(\x0b\x32\x1e.gephyra.v1.WorkerCommand.DrawH\x00\x12\x36\n\x08\x65stimate\x18\x06 \x01(\x0b\x32\".gephyra.v1.WorkerCommand.EstimateH\x00\x12.\n\x04stop\x18\x07 \x01(\x0b\x32\x1e.gephyra.v1.WorkerCommand.StopH\x00\x12\x34\n\x07\x65xamine\x18\x08 \x01(\x0b\x32!.gephyra.v1.WorkerCommand.ExamineH\x00\x12,\n\x03\x66it\x18\t \x01(\x0b\x32\x1d.gephyra.v1.WorkerCommand.FitH\x00\x12\x36\n\x08generate\x18\n \x01(\x0b\x32\".gephyra.v1.WorkerCommand.GenerateH\x00\x12\x35\n\x08log_prob\x18\x0b \x01(\x0b\x32!.gephyra.v1.WorkerCommand.LogProbH\x00\x12\x30\n\x05judge\x18\x0c \x01(\x0b\x32\x1f.gephyra.v1.WorkerCommand.JudgeH\x00\x12\x13\n\x0btraceparent\x18\x14 \x01(\t\x1a\xd0\x01\n\x05Train\x12\x13\n\x0btarget_path\x18\x01 \x01(\t\x12*\n\x06\x63onfig\x18\x02 \x01(\x0b\x32\x1a.gephyra.v1.TrainingConfig\x12\x19\n\x11\x63heckpoint_folder\x18\x03 \x01(\t\x12\x14\n\x0csampler_path\x18\x04 \x01(\t\x12\x0f\n\x07threads\x18\x05 \x01(\x05\x12\x12\n\nstart_path\x18\x06 \x01(\t\x12\x30\n\x07samples\x18\x07 \x01(\x0b\x32\x1f.gephyra.v1.WorkerCommand.Table\x1a\x1c\n\x05\x43heck\x12\x13\n\x0btarget_path\x18\x01 \x01(\t\x1aU\n\x08\x45valuate\x12\x13\n\x0btarget_path\x18\x01 \x01(\t\x12\x1d\n\x01x\x18\x02 \x01(\x0b\x32\x12.gephyra.v1.Tensor\x12\x15\n\rinclude_sites\x18\x03 \x01(\x08\x1a\xb2\x01\n\x04\x44raw\x12\x14\n\x0csampler_path\x18\x01 \x01(\t\x12\x13\n\x0btarget_path\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x12\x13\n\x0bstart_index\x18\x05 \x01(\x03\x12\x12\n\nomit_sites\x18\x06 \x01(\x08\x12\x12\n\nturn_bytes\x18\x07 \x01(\x03\x12%\n\x03how\x18\x08 \x01(\x0b\x32\x18.gephyra.v1.DrawSettings\x1aR\n\x08\x45stimate\x12\x14\n\x0csampler_path\x18\x01 \x01(\t\x12\x13\n\x0btarget_path\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x1a\x1a\n\x04Stop\x12\x12\n\ncommand_id\x18\x01 \x01(\x03\x1a<\n\x07\x45xamine\x12\x13\n\x0btarget_path\x18\x01 \x01(\t\x12\x0e\n\x06points\x18\x02 \x01(\x05\x12\x0c\n\x04seed\x18\x03 \x01(\x04\x1aV\n\x05Table\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x03\x12\x0f\n\x07\x63olumns\x18\x03 \x03(\t\x12 \n\x05\x64type\x18\x04 \x01(\x0e\x32\x11.gephyra.v1.DType\x1a\xa8\x01\n\x03\x46it\x12.\n\x05table\x18\x01 \x01(\x0b\x32\x1f.gephyra.v1.WorkerCommand.Table\x12+\n\x06\x63onfig\x18\x02 \x01(\x0b\x32\x1b.gephyra.v1.DenoisingConfig\x12\x19\n\x11\x63heckpoint_folder\x18\x03 \x01(\t\x12\x14\n\x0csampler_path\x18\x04 \x01(\t\x12\x13\n\x0btarget_path\x18\x05 \x01(\t\x1a\xb6\x01\n\x08Generate\x12\x14\n\x0csampler_path\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\x0c\n\x04seed\x18\x03 \x01(\x04\x12\x13\n\x0bstart_index\x18\x04 \x01(\x03\x12\x12\n\nturn_bytes\x18\x05 \x01(\x03\x12\"\n\x06solver\x18\x06 \x01(\x0e\x32\x12.gephyra.v1.Solver\x12\x19\n\x0csolver_steps\x18\x07 \x01(\x05H\x00\x88\x01\x01\x42\x0f\n\r_solver_steps\x1a>\n\x07LogProb\x12\x14\n\x0csampler_path\x18\x01 \x01(\t\x12\x1d\n\x01x\x18\x02 \x01(\x0b\x32\x12.gephyra.v1.Tensor\x1a\x95\x01\n\x05Judge\x12\x14\n\x0csampler_path\x18\x01 \x01(\t\x12\x1f\n\x01x\x18\x02 \x01(\x0b\x32\x12.gephyra.v1.TensorH\x00\x12\x30\n\x05table\x18\x03 \x01(\x0b\x32\x1f.gephyra.v1.WorkerCommand.TableH\x00\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x12\r\n\x05\x64raws\x18\x05 \x01(\x05\x42\x06\n\x04\x64\x61taB\t\n\x07\x63ommand\"\xc2\n\n\x0bWorkerEvent\x12\n\n\x02id\x18\x01 \x01(\x03\x12.\n\x05ready\x18\x02 \x01(\x0b\x32\x1d.gephyra.v1.WorkerEvent.ReadyH\x00\x12.\n\x07metrics\x18\x03 \x01(\x0b\x32\x1b.gephyra.v1.TrainingMetricsH\x00\x12\x31\n\ncheckpoint\x18\x04 \x01(\x0b\x32\x1b.gephyra.v1.CheckpointSavedH\x00\x12\x32\n\x07trained\x18\x05 \x01(\x0b\x32\x1f.gephyra.v1.WorkerEvent.TrainedH\x00\x12\x32\n\x07stopped\x18\x06 \x01(\x0b\x32\x1f.gephyra.v1.WorkerEvent.StoppedH\x00\x12$\n\x06\x66\x61iled\x18\x07 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12\x32\n\x07\x63hecked\x18\x08 \x01(\x0b\x32\x1f.gephyra.v1.WorkerEvent.CheckedH\x00\x12\x37\n\tevaluated\x18\t \x01(\x0b\x32\".gephyra.v1.EvaluateTargetResponseH\x00\x12.\n\x05\x62lock\x18\n \x01(\x0b\x32\x1d.gephyra.v1.WorkerEvent.BlockH\x00\x12,\n\x04\x64one\x18\x0b \x01(\x0b\x32\x1c.gephyra.v1.WorkerEvent.DoneH\x00\x12,\n\x06report\x18\x0c \x01(\x0b\x32\x1a.gephyra.v1.EvidenceReportH\x00\x12\x33\n\x08\x65xamined\x18\r \x01(\x0b\x32\x1f.gephyra.v1.CheckTargetResponseH\x00\x12\r\n\x03log\x18\x0e \x01(\tH\x00\x12\x37\n\x08log_prob\x18\x0f \x01(\x0b\x32#.gephyra.v1.EvaluateLogProbResponseH\x00\x12<\n\nlikelihood\x18\x10 \x01(\x0b\x32&.gephyra.v1.EstimateLikelihoodResponseH\x00\x12\x36\n\theartbeat\x18\x11 \x01(\x0b\x32!.gephyra.v1.WorkerEvent.HeartbeatH\x00\x12\x13\n\x0btraceparent\x18\x14 \x01(\t\x12\x10\n\x08\x62\x65gan_ns\x18\x15 \x01(\x03\x12\x0f\n\x07sent_ns\x18\x16 \x01(\x03\x12\x0b\n\x03pid\x18\x17 \x01(\x05\x1a\x07\n\x05Ready\x1a\x0b\n\tHeartbeat\x1a\xae\x01\n\x07Trained\x12\x14\n\x0csampler_path\x18\x01 \x01(\t\x12*\n\x06report\x18\x02 \x01(\x0b\x32\x1a.gephyra.v1.EvidenceReport\x12*\n\x06\x63onfig\x18\x03 \x01(\x0b\x32\x1a.gephyra.v1.TrainingConfig\x12\x35\n\x10\x64\x65noising_report\x18\x04 \x01(\x0b\x32\x1b.gephyra.v1.DenoisingReport\x1a\t\n\x07Stopped\x1aU\n\x07\x43hecked\x12\x0b\n\x03\x64im\x18\x01 \x01(\x05\x12\x12\n\x05log_z\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x1f\n\x05sites\x18\x03 \x03(\x0b\x32\x10.gephyra.v1.SiteB\x08\n\x06_log_z\x1a\x9a\x01\n\x05\x42lock\x12\x13\n\x0bstart_index\x18\x01 \x01(\x03\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\x12\x1d\n\x01x\x18\x03 \x01(\x0b\x32\x12.gephyra.v1.Tensor\x12&\n\nlog_weight\x18\x04 \x01(\x0b\x32\x12.gephyra.v1.Tensor\x12&\n\x05sites\x18\x05 \x03(\x0b\x32\x17.gephyra.v1.NamedTensor\x1a\x06\n\x04\x44oneB\x07\n\x05\x65ventb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bgephyra/protos/worker.proto\x12\ngephyra.v1\x1a\x1egephyra/protos/denoising.proto\x1a\x1cgephyra/protos/program.proto\x1a\x1bgephyra/protos/report.proto\x1a$gephyra/protos/sampler_service.proto\x1a#gephyra/protos/target_service.proto\x1a\x1bgephyra/protos/tensor.proto\x1a%gephyra/protos/training_service.proto\x1a\x17google/rpc/status.proto\"\x97\x10\n\rWorkerCommand\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x30\n\x05train\x18\x02 \x01(\x0b\x32\x1f.gephyra.v1.WorkerCommand.TrainH\x00\x12\x30\n\x05\x63heck\x18\x03 \x01(\x0b\x32\x1f.gephyra.v1.WorkerCommand.CheckH\x00\x12\x36\n\x08\x65valuate\x18\x04 \x01(\x0b\x32\".gephyra.v1.WorkerCommand.EvaluateH\x00\x12.\n\x04\x64raw\x18\x05 \x01(\x0b\x32\x1e.gephyra.v1.WorkerCommand.DrawH\x00\x12\x36\n\x08\x65stimate\x18\x06 \x01(\x0b\x32\".gephyra.v1.WorkerCommand.EstimateH\x00\x12.\n\x04stop\x18\x07 \x01(\x0b\x32\x1e.gephyra.v1.WorkerCommand.StopH\x00\x12\x34\n\x07\x65xamine\x18\x08 \x01(\x0b\x32!.gephyra.v1.WorkerCommand.ExamineH\x00\x12,\n\x03\x66it\x18\t \x01(\x0b\x32\x1d.gephyra.v1.WorkerCommand.FitH\x00\x12\x36\n\x08generate\x18\n \x01(\x0b\x32\".gephyra.v1.WorkerCommand.GenerateH\x00\x12\x35\n\x08log_prob\x18\x0b \x01(\x0b\x32!.gephyra.v1.WorkerCommand.LogProbH\x00\x12\x30\n\x05judge\x18\x0c \x01(\x0b\x32\x1f.gephyra.v1.WorkerCommand.JudgeH\x00\x12\x13\n\x0btraceparent\x18\x14 \x01(\t\x1a\x80\x02\n\x05Train\x12\x13\n\x0btarget_path\x18\x01 \x01(\t\x12*\n\x06\x63onfig\x18\x02 \x01(\x0b\x32\x1a.gephyra.v1.TrainingConfig\x12\x19\n\x11\x63heckpoint_folder\x18\x03 \x01(\t\x12\x14\n\x0csampler_path\x18\x04 \x01(\t\x12\x0f\n\x07threads\x18\x05 \x01(\x05\x12\x12\n\nstart_path\x18\x06 \x01(\t\x12\x30\n\x07samples\x18\x07 \x01(\x0b\x32\x1f.gephyra.v1.WorkerCommand.Table\x12.\n\x05group\x18\x08 \x01(\x0b\x32\x1f.gephyra.v1.WorkerCommand.Group\x1a\x32\n\x05Group\x12\x0c\n\x04rank\x18\x01 \x01(\x05\x12\x0c\n\x04size\x18\x02 \x01(\x05\x12\r\n\x05store\x18\x03 \x01(\t\x1a\x1c\n\x05\x43heck\x12\x13\n\x0btarget_path\x18\x01 \x01(\t\x1aU\n\x08\x45valuate\x12\x13\n\x0btarget_path\x18\x01 \x01(\t\x12\x1d\n\x01x\x18\x02 \x01(\x0b\x32\x12.gephyra.v1.Tensor\x12\x15\n\rinclude_sites\x18\x03 \x01(\x08\x1a\xb2\x01\n\x04\x44raw\x12\x14\n\x0csampler_path\x18\x01 \x01(\t\x12\x13\n\x0btarget_path\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x12\x13\n\x0bstart_index\x18\x05 \x01(\x03\x12\x12\n\nomit_sites\x18\x06 \x01(\x08\x12\x12\n\nturn_bytes\x18\x07 \x01(\x03\x12%\n\x03how\x18\x08 \x01(\x0b\x32\x18.gephyra.v1.DrawSettings\x1aR\n\x08\x45stimate\x12\x14\n\x0csampler_path\x18\x01 \x01(\t\x12\x13\n\x0btarget_path\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x1a\x1a\n\x04Stop\x12\x12\n\ncommand_id\x18\x01 \x01(\x03\x1a<\n\x07\x45xamine\x12\x13\n\x0btarget_path\x18\x01 \x01(\t\x12\x0e\n\x06points\x18\x02 \x01(\x05\x12\x0c\n\x04seed\x18\x03 \x01(\x04\x1aV\n\x05Table\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x03\x12\x0f\n\x07\x63olumns\x18\x03 \x03(\t\x12 \n\x05\x64type\x18\x04 \x01(\x0e\x32\x11.gephyra.v1.DType\x1a\xa8\x01\n\x03\x46it\x12.\n\x05table\x18\x01 \x01(\x0b\x32\x1f.gephyra.v1.WorkerCommand.Table\x12+\n\x06\x63onfig\x18\x02 \x01(\x0b\x32\x1b.gephyra.v1.DenoisingConfig\x12\x19\n\x11\x63heckpoint_folder\x18\x03 \x01(\t\x12\x14\n\x0csampler_path\x18\x04 \x01(\t\x12\x13\n\x0btarget_path\x18\x05 \x01(\t\x1a\xb6\x01\n\x08Generate\x12\x14\n\x0csampler_path\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\x0c\n\x04seed\x18\x03 \x01(\x04\x12\x13\n\x0bstart_index\x18\x04 \x01(\x03\x12\x12\n\nturn_bytes\x18\x05 \x01(\x03\x12\"\n\x06solver\x18\x06 \x01(\x0e\x32\x12.gephyra.v1.Solver\x12\x19\n\x0csolver_steps\x18\x07 \x01(\x05H\x00\x88\x01\x01\x42\x0f\n\r_solver_steps\x1a>\n\x07LogProb\x12\x14\n\x0csampler_path\x18\x01 \x01(\t\x12\x1d\n\x01x\x18\x02 \x01(\x0b\x32\x12.gephyra.v1.Tensor\x1a\x95\x01\n\x05Judge\x12\x14\n\x0csampler_path\x18\x01 \x01(\t\x12\x1f\n\x01x\x18\x02 \x01(\x0b\x32\x12.gephyra.v1.TensorH\x00\x12\x30\n\x05table\x18\x03 \x01(\x0b\x32\x1f.gephyra.v1.WorkerCommand.TableH\x00\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x12\r\n\x05\x64raws\x18\x05 \x01(\x05\x42\x06\n\x04\x64\x61taB\t\n\x07\x63ommand\"\xc2\n\n\x0bWorkerEvent\x12\n\n\x02id\x18\x01 \x01(\x03\x12.\n\x05ready\x18\x02 \x01(\x0b\x32\x1d.gephyra.v1.WorkerEvent.ReadyH\x00\x12.\n\x07metrics\x18\x03 \x01(\x0b\x32\x1b.gephyra.v1.TrainingMetricsH\x00\x12\x31\n\ncheckpoint\x18\x04 \x01(\x0b\x32\x1b.gephyra.v1.CheckpointSavedH\x00\x12\x32\n\x07trained\x18\x05 \x01(\x0b\x32\x1f.gephyra.v1.WorkerEvent.TrainedH\x00\x12\x32\n\x07stopped\x18\x06 \x01(\x0b\x32\x1f.gephyra.v1.WorkerEvent.StoppedH\x00\x12$\n\x06\x66\x61iled\x18\x07 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12\x32\n\x07\x63hecked\x18\x08 \x01(\x0b\x32\x1f.gephyra.v1.WorkerEvent.CheckedH\x00\x12\x37\n\tevaluated\x18\t \x01(\x0b\x32\".gephyra.v1.EvaluateTargetResponseH\x00\x12.\n\x05\x62lock\x18\n \x01(\x0b\x32\x1d.gephyra.v1.WorkerEvent.BlockH\x00\x12,\n\x04\x64one\x18\x0b \x01(\x0b\x32\x1c.gephyra.v1.WorkerEvent.DoneH\x00\x12,\n\x06report\x18\x0c \x01(\x0b\x32\x1a.gephyra.v1.EvidenceReportH\x00\x12\x33\n\x08\x65xamined\x18\r \x01(\x0b\x32\x1f.gephyra.v1.CheckTargetResponseH\x00\x12\r\n\x03log\x18\x0e \x01(\tH\x00\x12\x37\n\x08log_prob\x18\x0f \x01(\x0b\x32#.gephyra.v1.EvaluateLogProbResponseH\x00\x12<\n\nlikelihood\x18\x10 \x01(\x0b\x32&.gephyra.v1.EstimateLikelihoodResponseH\x00\x12\x36\n\theartbeat\x18\x11 \x01(\x0b\x32!.gephyra.v1.WorkerEvent.HeartbeatH\x00\x12\x13\n\x0btraceparent\x18\x14 \x01(\t\x12\x10\n\x08\x62\x65gan_ns\x18\x15 \x01(\x03\x12\x0f\n\x07sent_ns\x18\x16 \x01(\x03\x12\x0b\n\x03pid\x18\x17 \x01(\x05\x1a\x07\n\x05Ready\x1a\x0b\n\tHeartbeat\x1a\xae\x01\n\x07Trained\x12\x14\n\x0csampler_path\x18\x01 \x01(\t\x12*\n\x06report\x18\x02 \x01(\x0b\x32\x1a.gephyra.v1.EvidenceReport\x12*\n\x06\x63onfig\x18\x03 \x01(\x0b\x32\x1a.gephyra.v1.TrainingConfig\x12\x35\n\x10\x64\x65noising_report\x18\x04 \x01(\x0b\x32\x1b.gephyra.v1.DenoisingReport\x1a\t\n\x07Stopped\x1aU\n\x07\x43hecked\x12\x0b\n\x03\x64im\x18\x01 \x01(\x05\x12\x12\n\x05log_z\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x1f\n\x05sites\x18\x03 \x03(\x0b\x32\x10.gephyra.v1.SiteB\x08\n\x06_log_z\x1a\x9a\x01\n\x05\x42lock\x12\x13\n\x0bstart_index\x18\x01 \x01(\x03\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\x12\x1d\n\x01x\x18\x03 \x01(\x0b\x32\x12.gephyra.v1.Tensor\x12&\n\nlog_weight\x18\x04 \x01(\x0b\x32\x12.gephyra.v1.Tensor\x12&\n\x05sites\x18\x05 \x03(\x0b\x32\x17.gephyra.v1.NamedTensor\x1a\x06\n\x04\x44oneB\x07\n\x05\x65ventb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,45 +40,47 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gephyra.protos.worker_pb2',
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_WORKERCOMMAND']._serialized_start=303
-  _globals['_WORKERCOMMAND']._serialized_end=2274
+  _globals['_WORKERCOMMAND']._serialized_end=2374
   _globals['_WORKERCOMMAND_TRAIN']._serialized_start=923
-  _globals['_WORKERCOMMAND_TRAIN']._serialized_end=1131
-  _globals['_WORKERCOMMAND_CHECK']._serialized_start=1133
-  _globals['_WORKERCOMMAND_CHECK']._serialized_end=1161
-  _globals['_WORKERCOMMAND_EVALUATE']._serialized_start=1163
-  _globals['_WORKERCOMMAND_EVALUATE']._serialized_end=1248
-  _globals['_WORKERCOMMAND_DRAW']._serialized_start=1251
-  _globals['_WORKERCOMMAND_DRAW']._serialized_end=1429
-  _globals['_WORKERCOMMAND_ESTIMATE']._serialized_start=1431
-  _globals['_WORKERCOMMAND_ESTIMATE']._serialized_end=1513
-  _globals['_WORKERCOMMAND_STOP']._serialized_start=1515
-  _globals['_WORKERCOMMAND_STOP']._serialized_end=1541
-  _globals['_WORKERCOMMAND_EXAMINE']._serialized_start=1543
-  _globals['_WORKERCOMMAND_EXAMINE']._serialized_end=1603
-  _globals['_WORKERCOMMAND_TABLE']._serialized_start=1605
-  _globals['_WORKERCOMMAND_TABLE']._serialized_end=1691
-  _globals['_WORKERCOMMAND_FIT']._serialized_start=1694
-  _globals['_WORKERCOMMAND_FIT']._serialized_end=1862
-  _globals['_WORKERCOMMAND_GENERATE']._serialized_start=1865
-  _globals['_WORKERCOMMAND_GENERATE']._serialized_end=2047
-  _globals['_WORKERCOMMAND_LOGPROB']._serialized_start=2049
-  _globals['_WORKERCOMMAND_LOGPROB']._serialized_end=2111
-  _globals['_WORKERCOMMAND_JUDGE']._serialized_start=2114
-  _globals['_WORKERCOMMAND_JUDGE']._serialized_end=2263
-  _globals['_WORKEREVENT']._serialized_start=2277
-  _globals['_WORKEREVENT']._serialized_end=3623
-  _globals['_WORKEREVENT_READY']._serialized_start=3154
-  _globals['_WORKEREVENT_READY']._serialized_end=3161
-  _globals['_WORKEREVENT_HEARTBEAT']._serialized_start=3163
-  _globals['_WORKEREVENT_HEARTBEAT']._serialized_end=3174
-  _globals['_WORKEREVENT_TRAINED']._serialized_start=3177
-  _globals['_WORKEREVENT_TRAINED']._serialized_end=3351
-  _globals['_WORKEREVENT_STOPPED']._serialized_start=3353
-  _globals['_WORKEREVENT_STOPPED']._serialized_end=3362
-  _globals['_WORKEREVENT_CHECKED']._serialized_start=3364
-  _globals['_WORKEREVENT_CHECKED']._serialized_end=3449
-  _globals['_WORKEREVENT_BLOCK']._serialized_start=3452
-  _globals['_WORKEREVENT_BLOCK']._serialized_end=3606
-  _globals['_WORKEREVENT_DONE']._serialized_start=3608
-  _globals['_WORKEREVENT_DONE']._serialized_end=3614
+  _globals['_WORKERCOMMAND_TRAIN']._serialized_end=1179
+  _globals['_WORKERCOMMAND_GROUP']._serialized_start=1181
+  _globals['_WORKERCOMMAND_GROUP']._serialized_end=1231
+  _globals['_WORKERCOMMAND_CHECK']._serialized_start=1233
+  _globals['_WORKERCOMMAND_CHECK']._serialized_end=1261
+  _globals['_WORKERCOMMAND_EVALUATE']._serialized_start=1263
+  _globals['_WORKERCOMMAND_EVALUATE']._serialized_end=1348
+  _globals['_WORKERCOMMAND_DRAW']._serialized_start=1351
+  _globals['_WORKERCOMMAND_DRAW']._serialized_end=1529
+  _globals['_WORKERCOMMAND_ESTIMATE']._serialized_start=1531
+  _globals['_WORKERCOMMAND_ESTIMATE']._serialized_end=1613
+  _globals['_WORKERCOMMAND_STOP']._serialized_start=1615
+  _globals['_WORKERCOMMAND_STOP']._serialized_end=1641
+  _globals['_WORKERCOMMAND_EXAMINE']._serialized_start=1643
+  _globals['_WORKERCOMMAND_EXAMINE']._serialized_end=1703
+  _globals['_WORKERCOMMAND_TABLE']._serialized_start=1705
+  _globals['_WORKERCOMMAND_TABLE']._serialized_end=1791
+  _globals['_WORKERCOMMAND_FIT']._serialized_start=1794
+  _globals['_WORKERCOMMAND_FIT']._serialized_end=1962
+  _globals['_WORKERCOMMAND_GENERATE']._serialized_start=1965
+  _globals['_WORKERCOMMAND_GENERATE']._serialized_end=2147
+  _globals['_WORKERCOMMAND_LOGPROB']._serialized_start=2149
+  _globals['_WORKERCOMMAND_LOGPROB']._serialized_end=2211
+  _globals['_WORKERCOMMAND_JUDGE']._serialized_start=2214
+  _globals['_WORKERCOMMAND_JUDGE']._serialized_end=2363
+  _globals['_WORKEREVENT']._serialized_start=2377
+  _globals['_WORKEREVENT']._serialized_end=3723
+  _globals['_WORKEREVENT_READY']._serialized_start=3254
+  _globals['_WORKEREVENT_READY']._serialized_end=3261
+  _globals['_WORKEREVENT_HEARTBEAT']._serialized_start=3263
+  _globals['_WORKEREVENT_HEARTBEAT']._serialized_end=3274
+  _globals['_WORKEREVENT_TRAINED']._serialized_start=3277
+  _globals['_WORKEREVENT_TRAINED']._serialized_end=3451
+  _globals['_WORKEREVENT_STOPPED']._serialized_start=3453
+  _globals['_WORKEREVENT_STOPPED']._serialized_end=3462
+  _globals['_WORKEREVENT_CHECKED']._serialized_start=3464
+  _globals['_WORKEREVENT_CHECKED']._serialized_end=3549
+  _globals['_WORKEREVENT_BLOCK']._serialized_start=3552
+  _globals['_WORKEREVENT_BLOCK']._serialized_end=3706
+  _globals['_WORKEREVENT_DONE']._serialized_start=3708
+  _globals['_WORKEREVENT_DONE']._serialized_end=3714
 # @@protoc_insertion_point(module_scope)

@@ -47,6 +47,7 @@ class WorkerCommand(_message.Message):
         THREADS_FIELD_NUMBER: _builtins.int
         START_PATH_FIELD_NUMBER: _builtins.int
         SAMPLES_FIELD_NUMBER: _builtins.int
+        GROUP_FIELD_NUMBER: _builtins.int
         target_path: _builtins.str
         checkpoint_folder: _builtins.str
         """Folder for checkpoints; the newest valid one in it is resumed."""
@@ -61,6 +62,10 @@ class WorkerCommand(_message.Message):
         def samples(self) -> Global___WorkerCommand.Table:
             """Draws of the target to start from; absent: none."""
 
+        @_builtins.property
+        def group(self) -> Global___WorkerCommand.Group:
+            """This worker's place among those that train together; absent: it trains alone."""
+
         def __init__(
             self,
             *,
@@ -71,10 +76,36 @@ class WorkerCommand(_message.Message):
             threads: _builtins.int = ...,
             start_path: _builtins.str = ...,
             samples: Global___WorkerCommand.Table | None = ...,
+            group: Global___WorkerCommand.Group | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "samples", b"samples"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "group", b"group", "samples", b"samples"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_folder", b"checkpoint_folder", "config", b"config", "sampler_path", b"sampler_path", "samples", b"samples", "start_path", b"start_path", "target_path", b"target_path", "threads", b"threads"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_folder", b"checkpoint_folder", "config", b"config", "group", b"group", "sampler_path", b"sampler_path", "samples", b"samples", "start_path", b"start_path", "target_path", b"target_path", "threads", b"threads"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Group(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        RANK_FIELD_NUMBER: _builtins.int
+        SIZE_FIELD_NUMBER: _builtins.int
+        STORE_FIELD_NUMBER: _builtins.int
+        rank: _builtins.int
+        """The first, 0, prepares, decides, writes and finishes; the others assist."""
+        size: _builtins.int
+        store: _builtins.str
+        """File through which they find each other, new for this attempt."""
+        def __init__(
+            self,
+            *,
+            rank: _builtins.int = ...,
+            size: _builtins.int = ...,
+            store: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["rank", b"rank", "size", b"size", "store", b"store"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

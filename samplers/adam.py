@@ -41,5 +41,5 @@ class Adam:
         """Go on from what `tensors` returned. Raises ValueError for moments of another shape."""
         if tensors["first"].shape != self._first.shape:
             raise ValueError(f"moments must have shape {tuple(self._first.shape)}, got {tuple(tensors['first'].shape)}")
-        self._first, self._second = tensors["first"].clone(), tensors["second"].clone()
+        self._first, self._second = (tensors[name].to(self._first, copy=True) for name in ("first", "second"))
         self._count = int(tensors["count"])

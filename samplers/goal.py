@@ -30,9 +30,13 @@ class CoolDown:
         self._goal = goal
         self._reached: float | None = None
 
-    def note(self, recent: Rough, spent: float) -> None:
-        """Take note of estimates at a share of the budget."""
-        if self._reached is None and self._goal.reached(recent.ess_fraction, recent.log_z - recent.elbo):
+    def reached(self, recent: Rough) -> bool:
+        """Whether estimates meet the goal."""
+        return self._goal.reached(recent.ess_fraction, recent.log_z - recent.elbo)
+
+    def note(self, spent: float) -> None:
+        """Take note that the goal was met at a share of the budget; the first time counts."""
+        if self._reached is None:
             self._reached = spent
 
     def fraction(self, spent: float) -> float:

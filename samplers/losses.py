@@ -47,6 +47,10 @@ class PathCoefficients(NamedTuple):
     shared: Tensor
     """Of log F_n with detached control outputs."""
 
+    def at(self, paths: slice) -> "PathCoefficients":
+        """Those of some of the paths."""
+        return PathCoefficients(*(part[..., paths] for part in self))
+
 
 DetachedLoss = Callable[[PathWeights], PathCoefficients]
 """A loss on detached paths: coefficients for weights that are all finite, of a batch of at least 2."""

@@ -5,9 +5,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .random import normal_noise, rough_normal_noise, torch_generator
+from .group import Alone, Group, Share
+from .random import normal_noise, rough_normal_columns, rough_normal_noise, torch_generator
 
 __all__ = ["NoiseSource"]
+
+_ALONE = Alone()
 
 
 class NoiseSource(NamedTuple):
@@ -20,10 +23,23 @@ class NoiseSource(NamedTuple):
     step: int
     device: torch.device = torch.device("cpu")
     dtype: torch.dtype = torch.float32
+    group: Group = _ALONE
+    """The workers that simulate the paths of this step."""
 
     def normal(self, shape: tuple[int, ...], stream: str = "train") -> Tensor:
         """Standard normal noise of the given shape, for gradients."""
         return rough_normal_noise(shape, stream, self.seed, self.step).to(self.device, self.dtype)
+
+    def share(self, count: int) -> Share:
+        """Which of a batch of paths are this worker's."""
+        return Share(self.group, count)
+
+    def own(self, shape: tuple[int, int, int], stream: str = "train") -> Tensor:
+        """This worker's part, along the middle axis, of `normal` noise of the given shape."""
+        share = self.share(shape[1])
+        if share.whole:
+            return self.normal(shape, stream)
+        return rough_normal_columns(shape, share.rows, stream, self.seed, self.step).to(self.device, self.dtype)
 
     def precise(self, shape: tuple[int, ...], stream: str) -> Tensor:
         """Standard normal noise of the given shape, for estimates."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from gephyra.targets.base import Target
 
 from .bridge import Bridge, Increments
+from .group import Alone, Group, Share
 from .losses import DetachedLoss, PathCoefficients
 from .noise import NoiseSource
 from .path import Path
@@ -24,6 +25,7 @@ __all__ = ["Gradient", "Objective", "descend"]
 
 # The leave-one-out mean needs two paths.
 _LEAST_PATHS = 2
+_ALONE = Alone()
 
 
 class Gradient(NamedTuple):
@@ -49,7 +51,10 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def gradient(self, bridge: Bridge, target: Target, noise: NoiseSource, batch: int) -> Gradient:
-        """Add the gradient on `batch` paths to `.grad` of the parameters of the bridge and of this module."""
+        """Add the gradient on `batch` paths to `.grad` of the parameters of the bridge and of this module.
+
+        In a group (`noise.group`) the gradients that its workers leave add up to it, and all tell the same of it.
+        """
 
     def rate(self, fraction: float) -> float:
         """The learning rate of the next step as a share of its peak, at this share of the budget, in [0, 1]."""
@@ -59,29 +64,40 @@ class Objective(nn.Module, ABC):
         """What the next gradient depends on beside parameters, for a checkpoint."""
         return {}
 
-    def restore(self, tensors: dict[str, Tensor], target: Target) -> None:
+    def restore(self, tensors: dict[str, Tensor], target: Target, group: Group = _ALONE) -> None:
         """Go on from what `tensors` returned; `target` is there to draw again what was not worth storing."""
 
 
-def descend(bridge: Bridge, path: Path, loss: DetachedLoss) -> PathWeights:
-    """Add the gradient of a loss on stored paths to `.grad`, a chunk of time at a time; returns their weights."""
+def descend(bridge: Bridge, path: Path, loss: DetachedLoss, share: Share | None = None) -> PathWeights:
+    """Add the gradient of a loss on stored paths to `.grad`, a chunk of time at a time; returns the batch's weights.
+
+    The paths are a worker's share of a batch, and so is the gradient; the loss sees the weights of the whole batch.
+    """
+    share = Share(_ALONE, path.log_density.shape[0]) if share is None else share
     chunks = list(spans(bridge, path))
+    if share.empty:
+        none = torch.empty(bridge.steps, 0, dtype=torch.float64, device=path.state.device)
+        return PathWeights.of(none, none, none[0], none[0]).of_all(share)
     if len(chunks) != 1:
-        weights = path_weights(bridge, path)
+        weights = path_weights(bridge, path).of_all(share)
     else:
         # One chunk: the graph that gives the weights is the graph of the surrogate.
         increments, start = bridge.increments(path, *chunks[0]), bridge.start_log_density(path.state[0])
         forward, backward = increments.forward.detach(), increments.backward.detach()
-        weights = PathWeights.of(forward, backward, start.detach(), path.log_density.double())
+        own = PathWeights.of(forward, backward, start.detach(), path.log_density.double())
+        weights = own.of_all(share)
         if bool(weights.log_weight.isfinite().all()):
-            coefficients = loss(weights)
+            coefficients = loss(weights).at(share.rows)
             _backward([*_inner(coefficients, increments, slice(None)), coefficients.start @ start])
             return weights
     finite = weights.log_weight.isfinite()
-    if int(finite.sum()) >= _LEAST_PATHS:
+    if int(finite.sum()) < _LEAST_PATHS:
+        return weights
+    mine, before = finite[share.rows], int(finite[: share.rows.start].sum())
+    coefficients = loss(weights.select(finite)).at(slice(before, before + int(mine.sum())))
+    if bool(mine.any()):
         # A selection copies the path; it is seldom needed.
-        kept = path if bool(finite.all()) else path.select(finite)
-        coefficients = loss(weights.select(finite))
+        kept = path if bool(mine.all()) else path.select(mine)
         _backward([coefficients.start @ bridge.start_log_density(kept.state[0])])
         for first, last in chunks:
             _backward(_inner(coefficients, bridge.increments(kept, first, last), slice(first, last)))

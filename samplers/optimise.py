@@ -8,6 +8,7 @@ from torch import Tensor
 from gephyra.targets.base import Target
 
 from .bridge import Bridge
+from .group import Alone, Group
 from .noise import NoiseSource
 from .objective import Gradient, Objective
 from .settings import Learn, TrainingSettings
@@ -23,6 +24,7 @@ _PLAIN_DIM = 64
 _LOG_Z_RATE = 20.0
 # A denoiser is deep: 2e-3, what models of data have in two dimensions, at the default rate of 5e-3.
 _DENOISER_RATE = 0.4
+_ALONE = Alone()
 
 
 class Optimiser:
@@ -32,11 +34,11 @@ class Optimiser:
         bridge: The bridge that is trained, in place.
     """
 
-    def __init__(self, bridge: Bridge, objective: Objective, settings: TrainingSettings) -> None:
-        self.bridge, self._objective, self._settings = bridge, objective, settings
+    def __init__(self, bridge: Bridge, objective: Objective, settings: TrainingSettings, group: Group = _ALONE) -> None:
+        self.bridge, self._objective, self._settings, self._group = bridge, objective, settings, group
         rate = settings.learning_rate * min(1.0, _PLAIN_DIM / bridge.dim)
         modules = {"bridge": bridge, "objective": objective}
-        self._stepper = Stepper(modules, rate, settings.ema, lambda name: _multiple(name, settings.learn))
+        self._stepper = Stepper(modules, rate, settings.ema, lambda name: _multiple(name, settings.learn), group=group)
 
     @property
     def step(self) -> int:
@@ -49,7 +51,7 @@ class Optimiser:
         A batch without two finite paths, or with a gradient that is not finite, leaves the bridge as it is.
         """
         settings, like = self._settings, self._stepper.like
-        noise = NoiseSource(settings.seed, self.step, like.device, like.dtype)
+        noise = NoiseSource(settings.seed, self.step, like.device, like.dtype, self._group)
         batch, rate = settings.batch_size, self._objective.rate(fraction)
         return self._stepper.advance(lambda: self._objective.gradient(self.bridge, target, noise, batch), rate)
 
@@ -70,7 +72,7 @@ class Optimiser:
         """
         load_bridge(self.bridge, tensors)
         self._objective.load_state_dict(part_of(tensors, "objective"))
-        self._objective.restore(part_of(tensors, "memory"), target)
+        self._objective.restore(part_of(tensors, "memory"), target, self._group)
         self._stepper.restore(tensors, step)
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .group import Share
 from .memo import Memo
 
 __all__ = ["Node", "Path"]
@@ -58,6 +59,13 @@ class Path(NamedTuple):
         """Several batches as one."""
         states, scores, log_densities = zip(*(path[:3] for path in paths), strict=True)
         return cls(torch.cat(states, 1), torch.cat(scores, 1), torch.cat(log_densities, 1))
+
+    def of_all(self, share: Share) -> "Path":
+        """Those of a whole batch, from every worker's of its own share."""
+        if share.whole:
+            return self
+        state, score = (share.gather(part.mT.contiguous()).mT.contiguous() for part in (self.state, self.score))
+        return Path(state, score, share.gather(self.log_densities))
 
     @property
     def log_density(self) -> Tensor:

@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["keyed_generator", "normal_noise", "rough_normal_noise", "torch_generator"]
+__all__ = ["keyed_generator", "normal_noise", "rough_normal_columns", "rough_normal_noise", "torch_generator"]
 
 # A float32 holds all odd multiples of this between -1 and 1.
 _GRAIN = 2.0**-24
+# Numbers of a rough array in one block of Philox: 256 bits, of which each takes 32.
+_BLOCK = 8
 
 
 def keyed_generator(stream: str, seed: int, counter: int = 0) -> np.random.Generator:
@@ -42,8 +44,29 @@ def rough_normal_noise(shape: tuple[int, ...], stream: str, seed: int, counter: 
     """
     count = math.prod(shape)
     raw = keyed_generator(stream, seed, counter).bit_generator.random_raw(-(-count // 2))
-    odd = torch.from_numpy(raw.astype("<u8", copy=False).view("<i4"))[:count].bitwise_right_shift_(7).bitwise_or_(1)
-    return odd.float().mul_(_GRAIN).erfinv_().mul_(math.sqrt(2.0)).view(shape)
+    return _quantiles(raw.astype("<u8", copy=False).view("<i4")[:count]).view(shape)
+
+
+def rough_normal_columns(shape: tuple[int, int, int], columns: slice, stream: str, seed: int, counter: int) -> Tensor:
+    """`rough_normal_noise(shape, ...)[:, columns]`, bit for bit, without the rest: Philox can jump."""
+    rows, batch, dim = shape
+    width = columns.stop - columns.start
+    words, bits, at = np.empty((rows, width * dim), "<i4"), keyed_generator(stream, seed, counter).bit_generator, 0
+    for row in range(rows):
+        block, skipped = divmod((row * batch + columns.start) * dim, _BLOCK)
+        if block < at:
+            # The last row ended within the block where this one begins.
+            bits, at = keyed_generator(stream, seed, counter).bit_generator, 0
+        raw = bits.advance(block - at).random_raw(-(-(skipped + width * dim) // 2))  # type: ignore[attr-defined]
+        at = block - (-len(raw) * 2 // _BLOCK)
+        words[row] = raw.astype("<u8", copy=False).view("<i4")[skipped : skipped + width * dim]
+    return _quantiles(words).view(rows, width, dim)
+
+
+def _quantiles(words: np.ndarray) -> Tensor:
+    """Normal numbers from random 32-bit integers, which it may overwrite."""
+    odd = torch.from_numpy(words).bitwise_right_shift_(7).bitwise_or_(1)
+    return odd.float().mul_(_GRAIN).erfinv_().mul_(math.sqrt(2.0))
 
 
 def torch_generator(stream: str, seed: int, counter: int = 0) -> torch.Generator:

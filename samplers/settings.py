@@ -6,9 +6,13 @@ from enum import StrEnum
 from typing import Any, Self
 
 __all__ = [
-    "Budget", "Device", "Goal", "Integrator", "Learn", "Loss", "Method", "Precision", "Precondition", "Preset",
-    "TrainingSettings",
+    "Budget", "Device", "Goal", "Inconsistent", "Integrator", "Learn", "Loss", "Method", "Precision", "Precondition",
+    "Preset", "TrainingSettings",
 ]  # fmt: skip
+
+
+class Inconsistent(ValueError):
+    """Values that are each in their domain and do not go together."""
 
 
 class Method(StrEnum):
@@ -184,6 +188,7 @@ _RANGES = {
     "steps": (1, 4096),
     "width": (1, 4096),
     "seed": (0, 2**64 - 1),
+    "workers": (1, 64),
 }
 
 
@@ -215,6 +220,8 @@ class TrainingSettings:
     """Decay a step of the averaged parameters that the sampler keeps, in [0, 1); 0: the last ones."""
     device: Device = Device.AUTO
     precision: Precision = Precision.FLOAT32
+    workers: int = 1
+    """Processes that share the paths of a step, at most 64; the batch must be a multiple. They change rounding only."""
 
     def __post_init__(self) -> None:
         for name, (least, most) in _RANGES.items():
@@ -230,9 +237,14 @@ class TrainingSettings:
     def _check_combinations(self) -> None:
         if self.integrator is not None and not self.method.underdamped:
             allowed = ", ".join(method for method in Method if method.underdamped)
-            raise ValueError(f"integrator is for underdamped methods ({allowed}), got it with method {self.method}")
+            raise Inconsistent(f"integrator is for underdamped methods ({allowed}), got it with method {self.method}")
         if self.reward_to_go and self.loss is not Loss.RKL_LD:
-            raise ValueError(f"reward_to_go is for loss {Loss.RKL_LD}, got it with loss {self.loss}")
+            raise Inconsistent(f"reward_to_go is for loss {Loss.RKL_LD}, got it with loss {self.loss}")
+        if self.batch_size % self.workers:
+            raise Inconsistent(
+                f"workers must divide batch_size, so that each has as many paths: got {self.workers} workers and "
+                f"batch_size {self.batch_size}"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain values; `from_json` inverts it."""

@@ -12,12 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from .adam import Adam
+from .group import Alone, Group
 
 __all__ = ["Stepper", "cosine", "join_parts", "part_of"]
 
 _CLIP_NORM = 1.0
 # The cosine ends here, as a share of the peak: the last steps still average over noise.
 _FINAL_RATE = 0.02
+_ALONE = Alone()
 
 T = TypeVar("T")
 
@@ -31,6 +33,7 @@ class Stepper:
         ema: Decay of the average of parameters, in [0, 1); 0: no average.
         multiple: Of the learning rate, by a parameter's name.
         decay: What matrices lose in a step, as a share and over the learning rate (Loshchilov and Hutter 2019).
+        group: The workers whose gradients add up to one.
 
     Attributes:
         step: Steps done.
@@ -43,7 +46,9 @@ class Stepper:
         ema: float,
         multiple: Callable[[str], float] = lambda name: 1.0,
         decay: float = 0.0,
+        group: Group = _ALONE,
     ) -> None:
+        self._group = group
         self.step, self._learning_rate, self._ema = 0, learning_rate, ema
         named = list(_trained(modules))
         self._parameters = [parameter for _, parameter in named]
@@ -69,6 +74,7 @@ class Stepper:
         outcome = backward()
         dtype = self.like.dtype
         gradient = torch.cat([_gradient_of(parameter).flatten().to(dtype) for parameter in self._parameters])
+        gradient = self._group.sum(gradient)
         norm = float(gradient.norm())
         if 0.0 < norm < math.inf:
             direction = self._adam.direction(gradient * min(1.0, _CLIP_NORM / norm))
@@ -121,7 +127,7 @@ class Stepper:
         """Go on from what `tensors` returned after `step` steps. Raises ValueError for tensors of other parameters."""
         self._adam.restore(part_of(tensors, "adam"))
         if self._average is not None:
-            self._average = tensors["average.flat"].clone()
+            self._average = tensors["average.flat"].to(self._average, copy=True)
         self.step = step
 
     def _note_average(self) -> None:

@@ -10,19 +10,28 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor
 
-__all__ = ["read_tensors", "write_tensors"]
+__all__ = ["from_bytes", "read_tensors", "to_bytes", "write_tensors"]
 
 _RECORD = "gephyra"
 
 
+def to_bytes(tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> bytes:
+    """Tensors and a JSON record as the content of a file."""
+    return save({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, {_RECORD: json.dumps(record)})
+
+
+def from_bytes(payload: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `to_bytes` was given. Not for content that may be damaged."""
+    size = int.from_bytes(payload[:8], "little")
+    return load(payload), json.loads(json.loads(payload[8 : 8 + size])["__metadata__"][_RECORD])
+
+
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
     """Write tensors and a JSON record to `path` atomically and durably."""
-    payload = save(
-        {name: tensor.detach().contiguous() for name, tensor in tensors.items()}, {_RECORD: json.dumps(record)}
-    )
+    payload = to_bytes(tensors, record)
     temporary = path.with_name(path.name + ".part")
     with temporary.open("wb") as file:
         file.write(payload)

@@ -49,8 +49,8 @@ class Watch:
             self._last_time = now
             self.stage("precondition", 0, seconds, fraction, evaluations)
 
-    def step(self, gradient: Gradient, step: int, seconds: float, fraction: float, evaluations: int) -> None:
-        """Take note of a training step, and report if it is time."""
+    def note(self, gradient: Gradient, step: int) -> None:
+        """Take note of a training step, the `step`-th."""
         if gradient.warming is not self._warming:
             # A warm start began or is over: what its few paths said is no estimate of what comes after.
             self._warming = gradient.warming
@@ -60,13 +60,16 @@ class Watch:
         self.non_finite += int(gradient.log_weight.isinf().sum())
         if step % _WINDOW == 0:
             self.recent = _rough(self._recent)
+
+    def step(self, step: int, seconds: float, fraction: float, evaluations: int) -> None:
+        """Report the step just noted, if it is time."""
         now = self._clock()
         if now - self._last_time < _INTERVAL_SECONDS and fraction < 1.0:
             return
         rate = (step - self._last_step) / max(now - self._last_time, 1e-9)
         self._last_time, self._last_step = now, step
         rough = _rough(self._recent)
-        stage = "warm-start" if gradient.warming else "train"
+        stage = "warm-start" if self._warming else "train"
         self._on_metrics(Metrics(stage, step, seconds, fraction, *rough, rate, evaluations, self.non_finite))
 
     def tensors(self) -> dict[str, Tensor]:

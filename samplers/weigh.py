@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .bridge import Bridge, Increments
+from .group import Share
 from .path import Path
 
 __all__ = ["PathWeights", "log_weights", "path_weights", "spans"]
@@ -42,6 +43,14 @@ class PathWeights(NamedTuple):
         log_weight = end - start + (backward - forward).sum(0)
         log_weight = torch.where(log_weight.isfinite(), log_weight, -torch.inf)
         return cls(log_weight, forward, backward, start, end, torch.arange(end.shape[0], device=end.device))
+
+    def of_all(self, share: Share) -> "PathWeights":
+        """Those of a whole batch, from every worker's of its own share."""
+        if share.whole:
+            return self
+        found = share.gather(torch.cat([self.forward, self.backward, self.start[None], self.end[None]]))
+        steps = self.forward.shape[0]
+        return PathWeights.of(found[:steps], found[steps : 2 * steps], found[-2], found[-1])
 
     @property
     def increments(self) -> Tensor:

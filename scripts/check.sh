@@ -17,15 +17,27 @@ imports() {
 }
 
 # buf walks links and knows no virtual paths: show it the files where their imports say they are.
-wire() {
+stage() {
     local google
     google=$(python -c 'import google.rpc, pathlib; print(list(google.rpc.__path__)[0])')
-    rm -rf build/buf
-    mkdir -p build/buf/gephyra/protos build/buf/google/rpc
-    cp protos/*.proto build/buf/gephyra/protos/
-    cp "$google"/*.proto build/buf/google/rpc/
-    cp buf.yaml build/buf/
-    (cd build/buf && buf lint)
+    rm -rf "$2"
+    mkdir -p "$2/gephyra/protos" "$2/google/rpc"
+    cp "$1"/*.proto "$2/gephyra/protos/"
+    cp "$google"/*.proto "$2/google/rpc/"
+    cp buf.yaml "$2/"
+}
+
+# What the last release said on the wire lies beside its data folder: a clone may lack the tag.
+wire() {
+    local released
+    released=$(printf '%s\n' tests/upgrade/fixtures/v*/protos | sort -V | tail -n 1)
+    stage protos build/buf/now
+    stage "$released" build/buf/released
+    (cd build/buf/now && buf lint)
+    (cd build/buf/now && buf breaking --against ../released) || {
+        echo "protos/ breaks clients of $released: keep names and numbers of what was released" >&2
+        return 1
+    }
 }
 
 # The committed code is what protoc makes of the .proto files, and nothing else.

@@ -11,7 +11,7 @@ from pathlib import Path
 from google.rpc import code_pb2
 
 from gephyra.protos import worker_pb2
-from gephyra.samplers.settings import Device
+from gephyra.samplers.settings import Device, TrainingSettings
 
 from . import convert, jobs
 from .commands import training_command
@@ -21,12 +21,14 @@ from .crash import Place, crash_point
 from .denoising import from_denoising_report
 from .errors import Failure, Reason, status_failure
 from .executor import Exit, Worker, WorkerSpec, receive_within, training_environment
+from .handing import keep_sampler
 from .lease import keep_lease
 from .reports import from_report
 from .store import jobs as job_store
 from .store.records import AnyMetrics, JobRecord, JobState
+from .team import start_team
 from .tracing import record_work
-from .workspace import clean, sampler_path, take_over
+from .workspace import sampler_path, settle, take_over
 
 __all__ = ["Attempt", "Stop", "Superseded"]
 
@@ -39,6 +41,7 @@ class Stop(Enum):
     """Why a worker is asked to stop."""
 
     CANCEL = "the job was cancelled"
+    PAUSE = "the job is to pause"
     DRAIN = "the server is stopping"
 
 
@@ -49,8 +52,9 @@ class Superseded(Exception):
 class Attempt:
     """Attempt `job.attempt` of a job that was just claimed. `run` once; `stop` at any time."""
 
-    def __init__(self, core: Core, job: JobRecord, threads: int) -> None:
+    def __init__(self, core: Core, job: JobRecord, threads: int, environment: Mapping[str, str] | None = None) -> None:
         self.job = job
+        self._environment = dict(environment or {})
         self._core = core
         self._threads = threads
         self._folder = core.job_folder(job.name)
@@ -75,8 +79,13 @@ class Attempt:
             "stopped": self._on_stopped,
         }
 
+    @property
+    def workers(self) -> int:
+        """How many processes take part in it."""
+        return self.job.settings.workers if isinstance(self.job.settings, TrainingSettings) else 1
+
     async def run(self, traceparent: str = "") -> None:
-        """Start the worker, follow it to its end, and leave the job QUEUED or in a terminal state."""
+        """Start the worker, follow it to its end, and leave the job QUEUED, PAUSED or in a terminal state."""
         work = await asyncio.to_thread(take_over, self._folder, self.job.attempt)
         holding = asyncio.create_task(self._hold())
         worker = None
@@ -102,14 +111,13 @@ class Attempt:
                 await worker.close(seconds=1.0)
 
     def stop(self, reason: Stop) -> None:
-        """Ask the worker to stop, in ways it cannot refuse in the end. A cancel overrides a drain."""
-        first = self._stop is None
-        if first or reason is Stop.CANCEL:
+        """Ask the worker to stop, in ways it cannot refuse in the end. A cancel overrides the rest: it is quicker."""
+        if self._stop is None or (reason is Stop.CANCEL and self._stop is not reason):
             self._stop = reason
-        if self._starting is not None:
-            self._starting.cancel()
-        if first and self._worker is not None:
-            self._begin_stopping()
+            if self._starting is not None:
+                self._starting.cancel()
+            if self._worker is not None:
+                self._begin_stopping()
 
     def kill(self) -> None:
         """End the worker now."""
@@ -128,10 +136,12 @@ class Attempt:
         if self._stop is not None or self._lost:
             return None
         log = self._folder / f"attempt-{self.job.attempt}.log"
-        environment, beat = training_environment(self._threads), self._core.config.timings.heartbeat
+        environment = training_environment(self._threads) | self._environment
+        beat = self._core.config.timings.heartbeat
         gpus = 1 if self.job.settings.device is Device.CUDA else 0
         spec = WorkerSpec(self._core.artefacts.folder, log, environment, self._threads, beat, self._threads, gpus)
-        self._starting = asyncio.create_task(self._core.executor.start(spec))
+        work = self._folder / f"work-{self.job.attempt}"
+        self._starting = asyncio.create_task(start_team(self._core.executor, spec, self.workers, work))
         try:
             await asyncio.wait([self._starting])
             return None if self._starting.cancelled() else self._starting.result()
@@ -140,6 +150,8 @@ class Attempt:
             self._starting = None
 
     def _begin_stopping(self) -> None:
+        if self._stopping is not None:
+            self._stopping.cancel()
         self._stopping = asyncio.create_task(self._escalate())
 
     async def _escalate(self) -> None:
@@ -196,7 +208,7 @@ class Attempt:
 
     async def _on_trained(self, event: _Event) -> bool:
         await self._flush_metrics()
-        digest = await asyncio.to_thread(self._core.artefacts.put_file, self._sampler_path())
+        digest = await keep_sampler(self._core, self._sampler_path(), lambda: self._stop is not None)
         crash_point(Place.SAMPLER_CONTENT)
         sampler, trained = f"sampler-{secrets.token_hex(6)}", event.trained
         of_data = trained.HasField("denoising_report")
@@ -205,7 +217,7 @@ class Attempt:
             jobs.succeed, self.job, sampler, str(uuid.uuid4()), digest, report, self._core.clock()
         ):
             raise RuntimeError("the job or its target was changed by someone else")
-        await self._ended()
+        await self._ended(JobState.SUCCEEDED)
         return True
 
     async def _on_failed(self, event: _Event) -> bool:
@@ -215,13 +227,13 @@ class Attempt:
 
     async def _on_stopped(self, event: _Event) -> bool:
         await self._flush_metrics()
-        await self._settle_stop()
+        await self._put_back()
         return True
 
     async def _on_death(self, worker: Worker, end: Exit) -> None:
         await self._flush_metrics()
         if self._stop is not None:
-            await self._settle_stop()
+            await self._put_back()
             return
         ended = self._lost or str(end)
         if self._silent:
@@ -234,7 +246,7 @@ class Attempt:
 
     async def _settle_unstarted(self) -> None:
         if self._stop is not None:
-            await self._settle_stop()
+            await self._put_back()
         else:
             await self._settle_death(self._lost, own=False)
 
@@ -242,10 +254,7 @@ class Attempt:
         """Begin again, or give up after too many deaths that were the job's own doing."""
         crashes, most = self.job.crashes + own, self._core.config.max_worker_restarts
         if crashes <= most:
-            await self._move((JobState.PENDING, JobState.RUNNING), JobState.QUEUED, crashes=crashes)
-            # The order to cancel may have come after the worker's death.
-            if await self._move((JobState.CANCELLING,), JobState.CANCELLED):
-                await self._ended()
+            await self._put_back(crashes=crashes)
             return
         message = f"the worker died {crashes} times, at last {ended}; the job's log has its last lines"
         failure = Failure(code_pb2.UNAVAILABLE, Reason.WORKER_DIED, message)
@@ -255,18 +264,14 @@ class Attempt:
         # What would be cleaned may be another attempt's by now.
         if not await self._core.store.write(jobs.fail, self.job, failure, self._core.clock(), **changes):
             raise Superseded
-        await self._ended()
+        await self._ended(JobState.FAILED)
 
-    async def _settle_stop(self) -> None:
-        if await self._move((JobState.CANCELLING,), JobState.CANCELLED):
-            await self._ended()
-        else:
-            await self._move((JobState.PENDING, JobState.RUNNING), JobState.QUEUED)
-
-    async def _move(self, sources: tuple[JobState, ...], state: JobState, **changes: int) -> bool:
-        moved = await self._core.store.write(jobs.move, self.job, sources, state, self._core.clock(), **changes)
+    async def _put_back(self, **changes: int) -> None:
+        """What was asked of the job last decides, also where its worker died by itself."""
+        state = await self._core.store.write(jobs.put_back, self.job, self._core.clock(), **changes)
+        if state is JobState.CANCELLED:
+            await self._ended(state)
         self._publish()
-        return moved
 
     async def _flush_metrics(self) -> None:
         metrics, self._metrics = self._metrics, None
@@ -281,11 +286,11 @@ class Attempt:
         crash_point(Place.EVENT_STORED)
         self._publish()
 
-    async def _ended(self) -> None:
+    async def _ended(self, state: JobState) -> None:
         """A terminal state was reached: tell watchers, drop what only a further attempt would need."""
         crash_point(Place.JOB_ENDED)
         self._publish()
-        await asyncio.to_thread(clean, self._folder)
+        await asyncio.to_thread(settle, self._folder, state)
 
     def _publish(self) -> None:
         self._core.bus.publish(self.job.name)

@@ -12,6 +12,7 @@ from .config import TENANT
 from .core import Core
 from .crash import Place, crash_point
 from .errors import InvalidArgument, NotFound, Reason, bad_field
+from .handing import blob_path
 from .store import blobs
 from .uploads import Upload
 
@@ -49,7 +50,7 @@ class BlobService(pb_grpc.BlobServiceServicer):
     async def GetBlob(self, request: pb.GetBlobRequest, context: Any) -> pb.Blob:
         sha256 = names.check_sha256(names.parse(names.BLOBS, request.name, "name"), "name")
         size = await self._core.store.read(blobs.size, TENANT, sha256)
-        if size is not None and self._core.blob_path(sha256) is not None:
+        if size is not None and await blob_path(self._core, sha256) is not None:
             return pb.Blob(name=request.name, received_bytes=size, complete=True)
         received = self._core.uploads.received(sha256)
         if not received:

@@ -15,15 +15,15 @@ import safetensors.numpy
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from gephyra.protos import target_service_pb2, tensor_pb2
+from gephyra.protos import target_service_pb2
 from gephyra.samplers.denoising.report import DenoisingReport
 from gephyra.samplers.denoising.settings import DenoisingSettings
 from gephyra.samplers.report import Report
 from gephyra.samplers.settings import TrainingSettings
 
-from . import names
 from .artefacts import Artefacts
 from .errors import InvalidArgument, Reason
+from .references import references
 from .store.records import SamplerRecord
 
 __all__ = ["Bundle", "ModelBundle", "pack", "unpack"]
@@ -103,7 +103,7 @@ def unpack(content: bytes) -> Bundle | ModelBundle:
 def _target(definition: bytes, artefacts: Artefacts) -> dict[str, NDArray[Any]]:
     """The tensors of a target."""
     tensors = {_DEFINITION: np.frombuffer(definition, np.uint8)}
-    for sha256 in _references(target_service_pb2.TargetDefinition.FromString(definition)):
+    for sha256 in references(target_service_pb2.TargetDefinition.FromString(definition)):
         tensors[_BLOB + sha256] = np.frombuffer(artefacts.read(sha256), np.uint8)
     return tensors
 
@@ -139,14 +139,6 @@ def _metadata(content: bytes) -> dict[str, str]:
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     metadata: dict[str, str] = header.get("__metadata__", {})
     return metadata
-
-
-def _references(definition: target_service_pb2.TargetDefinition) -> list[str]:
-    arrays: list[tensor_pb2.DataArray] = list(definition.program.arrays)
-    arrays += [p.array for p in definition.catalogue.parameters if p.WhichOneof("value") == "array"]
-    blobs = [array.blob.blob for array in arrays]
-    blobs += [definition.model.blob] if definition.HasField("model") else []
-    return [names.parse(names.BLOBS, blob, "blob") for blob in blobs]
 
 
 def _bytes(tensor: NDArray[Any]) -> bytes:

@@ -1,7 +1,11 @@
-"""Checks targets after their registration: READY or REJECTED, in the background and again after a restart."""
+"""Checks targets after their registration: READY or REJECTED, in the background and again after a restart.
+
+Where several servers share the database one of them checks a target: who has its lease.
+"""
 
 import asyncio
 import logging
+from contextlib import suppress
 
 from google.rpc import code_pb2
 
@@ -12,8 +16,9 @@ from .convert import from_site
 from .core import Core
 from .crash import Place, crash_point
 from .definitions import draw_bytes
-from .errors import DeadlineExceeded, Failure, Reason, ServiceError, Unavailable, status_failure
+from .errors import DeadlineExceeded, Failure, Reason, ServiceError, Unavailable, busy, status_failure
 from .full import is_full
+from .handing import target_path
 from .store import targets
 from .store.records import TargetRecord, TargetState
 
@@ -25,6 +30,10 @@ logger = logging.getLogger(__name__)
 _MAX_DEATHS = 3
 # Before an outcome is stored again that could not be stored.
 _PAUSE_SECONDS = 1.0
+# Who waits for the check of another server looks again so often, if no news come.
+_LOOK_SECONDS = 1.0
+# Renewals within the life of a lease.
+_RENEWALS = 3
 
 
 class Checks:
@@ -33,31 +42,77 @@ class Checks:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._renewing: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Check again what an earlier server left CHECKING."""
+        """Check what an earlier server left CHECKING, or one that is dead."""
+        if self._core.store.place.shared and self._renewing is None:
+            self._renewing = asyncio.create_task(self._renew())
         for name in await self._core.store.read(targets.checking, TENANT):
             await self.begin(name)
 
     async def begin(self, name: str) -> None:
-        """Check a target in the background, if it waits for that."""
+        """Check a target in the background, if it waits for that and no other server does."""
         target = await self._core.store.read(targets.find, TENANT, name)
-        if target is not None and target.state is TargetState.CHECKING and target.uid not in self._tasks:
+        if (
+            target is not None
+            and target.state is TargetState.CHECKING
+            and await self._may(target.uid)
+            and target.uid not in self._tasks
+            and not self._core.stopping
+        ):
             task = asyncio.create_task(self._check(target))
             self._tasks[target.uid] = task
             task.add_done_callback(lambda _: self._tasks.pop(target.uid, None))
 
-    async def wait(self, uid: str) -> None:
-        """Until the check of this target is over."""
-        if uid in self._tasks:
-            await asyncio.wait([self._tasks[uid]])
+    def refuse_if_busy(self) -> None:
+        """Raises ResourceExhausted (SERVER_BUSY) while as many targets wait for their check as may."""
+        most = self._core.config.limits.max_work_calls
+        if len(self._tasks) >= most:
+            raise busy("targets wait for their check", "max_work_calls", most)
+
+    async def wait(self, target: TargetRecord) -> None:
+        """Until the check of this target is over, or the server stops."""
+        with self._core.bus.subscribe(target.name) as wake:
+            while not self._core.stopping:
+                wake.clear()
+                found = await self._core.store.read(targets.find, TENANT, target.name)
+                if found is None or found.uid != target.uid or found.state is not TargetState.CHECKING:
+                    return
+                await self.begin(target.name)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(wake.wait(), _LOOK_SECONDS)
 
     async def drain(self) -> None:
-        """Give up; what is CHECKING stays so."""
-        tasks = list(self._tasks.values())
+        """Give up; what is CHECKING stays so, and another server may take it."""
+        tasks = [*self._tasks.values(), *([self._renewing] if self._renewing else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._core.store.place.shared:
+            # If not, the lease will run out.
+            with suppress(Exception):
+                await self._core.store.write(targets.release, TENANT, self._core.owner)
+
+    async def _may(self, uid: str) -> bool:
+        """Whether this server is to check the target."""
+        core = self._core
+        if uid in self._tasks or not core.store.place.shared:
+            return True
+        dead, seconds = await asyncio.to_thread(core.dead), core.config.timings.lease
+        return await core.store.write(targets.claim, TENANT, uid, core.owner, seconds, core.clock(), dead)
+
+    async def _renew(self) -> None:
+        core = self._core
+        seconds = core.config.timings.lease
+        while True:
+            await asyncio.sleep(seconds / _RENEWALS)
+            try:
+                if self._tasks:
+                    await core.store.write(targets.renew, TENANT, core.owner, seconds, core.clock())
+            except Exception as error:
+                # Then another server may check too, and finds the same.
+                logger.warning("the leases of checks are not renewed: %s", error)
 
     async def _check(self, target: TargetRecord) -> None:
         try:
@@ -71,7 +126,11 @@ class Checks:
             await self._decide(target, failure)
 
     async def _decide(self, target: TargetRecord, outcome: worker_pb2.WorkerEvent.Checked | Failure) -> None:
-        """Store an outcome; where the disk is full, as soon as it is not."""
+        await self._store_outcome(target, outcome)
+        self._core.bus.publish(target.name)
+
+    async def _store_outcome(self, target: TargetRecord, outcome: worker_pb2.WorkerEvent.Checked | Failure) -> None:
+        """As soon as that can be done, where the disk is full."""
         while True:
             try:
                 if isinstance(outcome, Failure):
@@ -86,7 +145,7 @@ class Checks:
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _ask(self, target: TargetRecord) -> worker_pb2.WorkerEvent.Checked | Failure:
-        path, deaths = str(self._core.artefacts.path(target.digest)), 0
+        path, deaths = await target_path(self._core, target.digest), 0
         while True:
             command = worker_pb2.WorkerCommand(check=worker_pb2.WorkerCommand.Check(target_path=path))
             try:

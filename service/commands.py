@@ -5,9 +5,11 @@ from pathlib import Path
 from gephyra.protos import worker_pb2
 from gephyra.samplers.denoising.settings import DenoisingSettings
 
+from . import handing
 from .core import Core
 from .dataset_service import find_dataset
 from .denoising import to_denoising, to_table
+from .handing import content_path, target_path
 from .settings import to_config
 from .store.records import JobRecord
 from .workspace import sampler_path
@@ -21,23 +23,23 @@ async def training_command(core: Core, job: JobRecord, work: Path, threads: int)
     if job.dataset:
         # It is there: nobody can delete a data set that an unfinished job needs.
         dataset = await core.store.read(find_dataset, job.dataset)
-        table = to_table(dataset, core.datasets.path(dataset.content))
+        table = to_table(dataset, await content_path(core, dataset.content))
     if isinstance(job.settings, DenoisingSettings):
         fit = worker_pb2.WorkerCommand.Fit(
             table=table,
             config=to_denoising(job.settings),
             checkpoint_folder=str(work),
             sampler_path=str(sampler_path(work)),
-            target_path=str(core.artefacts.path(job.target_digest)) if job.target else "",
+            target_path=await target_path(core, job.target_digest) if job.target else "",
         )
         return worker_pb2.WorkerCommand(id=1, fit=fit)
     train = worker_pb2.WorkerCommand.Train(
-        target_path=str(core.artefacts.path(job.target_digest)),
+        target_path=await target_path(core, job.target_digest),
         config=to_config(job.settings),
         checkpoint_folder=str(work),
         sampler_path=str(sampler_path(work)),
         threads=threads,
-        start_path=str(core.artefacts.path(job.start_digest)) if job.start else "",
+        start_path=await handing.sampler_path(core, job.start_digest) if job.start else "",
         samples=table,
     )
     return worker_pb2.WorkerCommand(id=1, train=train)

@@ -4,10 +4,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-__all__ = ["DATABASE_URL", "TENANT", "ExecutorName", "Limits", "ServerConfig", "Timings"]
+__all__ = ["ARTEFACTS_URL", "DATABASE_URL", "TENANT", "ExecutorName", "Limits", "ServerConfig", "Timings"]
 
 # Rows are keyed by tenant from the first day; there is one tenant until there are identities.
 TENANT = "local"
+
+ARTEFACTS_URL = "GEPHYRA_ARTEFACTS_URL"
+"""The environment variable that stands for `--artefacts-url`."""
 
 DATABASE_URL = "GEPHYRA_DATABASE_URL"
 """The environment variable that stands for `--database-url`: arguments are for all to see, and it has a password."""
@@ -54,8 +57,22 @@ class Limits:
     """Most bytes that one draw with all its sites may take, so that it fits a message."""
     max_import_bytes: int = 512 * _MIB
     """Largest sampler file accepted by ImportSampler, in bytes."""
+    max_record_calls: int = 256
+    """Most calls at the same time that read or write records."""
+    max_streams: int = 64
+    """Most streams of draws and files at the same time, up and down."""
+    max_work_calls: int = 64
+    """Most calls at the same time that need a worker or read data whole, and most targets that wait for their check."""
+    max_watches: int = 128
+    """Most watches at the same time."""
+    keep_events: int = 10_000
+    """Newest events of a job that are kept, at least 1: older ones go."""
     page_size: int = 50
     """Items a page where the request leaves it to the server."""
+    max_queued_jobs: int = 100
+    """Most jobs of a tenant that wait for a slot; requests for more are refused."""
+    max_tenant_running_jobs: int = 0
+    """Most jobs of a tenant that run at the same time, over all servers of a database; more wait. 0: as many as run."""
     max_page_size: int = 1000
     """Most items a page; larger wishes are lowered to it."""
 
@@ -87,12 +104,28 @@ class Timings:
     """For one EstimateEvidence call."""
     bookmark: float = 15.0
     """Silence after which a watcher gets a bookmark."""
+    call: float = 60.0
+    """For a call that only reads or writes records, whatever deadline it came with."""
+    connection_age: float = 1800.0
+    """Age at which a connection is asked to end, so that clients spread anew; ten per cent more or less."""
+    connection_grace: float = 300.0
+    """For the calls on a connection that was asked to end; streams that go on are cut then, and resumed by clients."""
+    ping: float = 20.0
+    """Shortest time between two pings of a client on a connection with nothing else to carry."""
+    compact: float = 600.0
+    """Between two looks for events that are to go."""
+    history: float = 30 * 24 * 3600.0
+    """How long all the kept events of an ended job are; only the last hundred after that."""
     metrics: float = 0.5
     """Shortest time between two stored metrics events of a job; the newest wins."""
     idempotency: float = 7 * 24 * 3600.0
     """How long a request id is remembered."""
     blob: float = 24 * 3600.0
     """How long a blob, whole or not, waits for the request that takes it, at least."""
+    collect: float = 24 * 3600.0
+    """Between two sweeps of content that nothing needs."""
+    grace: float = 24 * 3600.0
+    """How long content that nothing needs is left alone, at least; longer than any request takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +133,23 @@ class ServerConfig:
     """How one server runs."""
 
     data: Path
-    """Folder of everything that lasts: artefacts, jobs, database. Owned by one server at a time."""
+    """Folder of everything that lasts: artefacts, jobs, database. Of one server, or of several on one PostgreSQL."""
     address: str
     """Where to listen: `127.0.0.1:50051`, `[::1]:0`, or `unix:/path`."""
     admin: tuple[str, int] | None = None
     """Host and port of /metrics and /healthz; port 0 takes a free one, None: nowhere."""
     database_url: str = field(default="", repr=False)
     """Of the database, if it is not a file in the data folder."""
+    artefacts_url: str = ""
+    """Of the store of objects that keeps the artefacts, if it is not the data folder alone."""
     running_jobs: int = 1
     """Training jobs that run at the same time, at least 1."""
     draw_workers: int = 1
     """Warm processes for checking, evaluating and drawing, at least 1."""
+    cpus: int | None = None
+    """Processors that running jobs hold together, at least `threads`; None: enough for `running_jobs`."""
+    gpus: tuple[str, ...] | None = None
+    """GPUs for jobs, as CUDA_VISIBLE_DEVICES names them; None: nobody counts them, and each worker sees all."""
     threads: int = 1
     """Intra-op threads of each training worker, at least 1. At the default batch and width more were slower."""
     executor: ExecutorName = ExecutorName.LOCAL
@@ -125,3 +164,8 @@ class ServerConfig:
     """Memory for draws made lately, so that asking again needs no worker; 0: none."""
     limits: Limits = field(default_factory=Limits)
     timings: Timings = field(default_factory=Timings)
+
+    @property
+    def cpu_slots(self) -> int:
+        """Processors that running jobs hold together."""
+        return self.running_jobs * self.threads if self.cpus is None else self.cpus

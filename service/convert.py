@@ -67,7 +67,9 @@ def to_job(record: JobRecord) -> training_pb2.TrainingJob:
     """The resource of a training job."""
     job = training_pb2.TrainingJob(
         name=f"{names.JOBS}/{record.name}", uid=record.uid, state=_JOB_STATES[record.state], attempt=record.attempt,
-        create_time=_time(record.create_time), **_subject(record.target, record.dataset, record.settings),
+        create_time=_time(record.create_time), pause_requested=record.pausing,
+        retry_of=f"{names.JOBS}/{record.retry_of}" if record.retry_of else "",
+        **_subject(record.target, record.dataset, record.settings),
     )  # fmt: skip
     if record.error is not None:
         job.error.CopyFrom(failure_status(record.error))

@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -52,6 +52,8 @@ class Core:
     """Where workers run."""
     owner: str = field(default_factory=lambda: secrets.token_hex(8))
     """Of this run of the server: what it claims is nobody else's."""
+    dead: Callable[[], Collection[str]] = frozenset
+    """Names of servers whose death was seen; blocking. Of others the leases will run out."""
     stopping: bool = False
     """True once the server drains: nothing new is begun."""
 
@@ -61,13 +63,8 @@ class Core:
             raise stopping()
 
     def lease_end(self) -> int:
-        """Until when an attempt may go on that is claimed or renewed now."""
+        """Until when an attempt may go on that is claimed or renewed now, by this server's clock."""
         return self.clock() + int(self.config.timings.lease * 1e6)
-
-    def blob_path(self, sha256: str) -> Path | None:
-        """Where the content of an uploaded blob lies; those of earlier versions and imports are among the artefacts."""
-        paths = (self.uploads.whole.path(sha256), self.artefacts.path(sha256))
-        return next((path for path in paths if path.exists()), None)
 
     def job_folder(self, name: str) -> Path:
         """Where a job keeps its checkpoints and logs."""

@@ -11,11 +11,13 @@ from gephyra.protos import dataset_service_pb2 as pb
 from gephyra.protos import dataset_service_pb2_grpc as pb_grpc
 
 from . import names
+from .artefacts import Artefacts
 from .config import TENANT
 from .convert import to_dataset
 from .core import Core, request_digest
 from .crash import Place, crash_point
-from .errors import AlreadyExists, NotFound, Reason, bad_field
+from .errors import AlreadyExists, Internal, NotFound, Reason, bad_field
+from .handing import blob_path
 from .ingest import Ingested, blob_name, check_request, ingest
 from .paging import page_size
 from .registration import refuse_if_needed
@@ -26,6 +28,8 @@ __all__ = ["DatasetService", "find_dataset"]
 
 _METHOD = "CreateDataset"
 _MOST_DISPLAY_NAME = 200
+# Another server may delete the last data set of this content in between: twice in a row would be strange.
+_TRIES = 3
 
 
 class DatasetService(pb_grpc.DatasetServiceServicer):
@@ -33,7 +37,7 @@ class DatasetService(pb_grpc.DatasetServiceServicer):
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        # One at a time is examined or deleted: memory stays bounded, and no content goes while a row for it is made.
+        # One at a time is examined or deleted: memory stays bounded.
         self._changing = asyncio.Lock()
 
     async def CreateDataset(self, request: pb.CreateDatasetRequest, context: Any) -> pb.Dataset:
@@ -49,19 +53,22 @@ class DatasetService(pb_grpc.DatasetServiceServicer):
             known = await self._core.store.read(_recall, request_id, digest)
             if known is not None:
                 return to_dataset(known)
-            like = await self._core.store.read(datasets.find_origin, TENANT, origin)
-            found = await self._ingested(request, sha256) if like is None else _of(like)
-            crash_point(Place.DATASET_CONTENT)
-            record = DatasetRecord(
-                name=name, uid=str(uuid.uuid4()), display_name=request.display_name or name, origin=origin,
-                content=found.content, digest=found.digest, rows=found.rows, columns=len(found.facts),
-                dtype=found.dtype, on_levels=all(column.on_levels for column in found.facts),
-                create_time=self._core.clock(), facts=found.facts,
-            )  # fmt: skip
-            made = await self._core.store.write(_add, record, request_id, digest, sha256)
-        crash_point(Place.DATASET_STORED)
-        await asyncio.to_thread(self._core.uploads.whole.remove, sha256)
-        return to_dataset(made)
+            for _ in range(_TRIES):
+                like = await self._core.store.read(datasets.find_origin, TENANT, origin)
+                found = await self._ingested(request, sha256) if like is None else _of(like)
+                crash_point(Place.DATASET_CONTENT)
+                record = DatasetRecord(
+                    name=name, uid=str(uuid.uuid4()), display_name=request.display_name or name, origin=origin,
+                    content=found.content, digest=found.digest, rows=found.rows, columns=len(found.facts),
+                    dtype=found.dtype, on_levels=all(column.on_levels for column in found.facts),
+                    create_time=self._core.clock(), facts=found.facts,
+                )  # fmt: skip
+                made = await self._core.store.write(_add, self._core.datasets, record, request_id, digest, sha256)
+                if made is not None:
+                    crash_point(Place.DATASET_STORED)
+                    await asyncio.to_thread(self._core.uploads.whole.remove, sha256)
+                    return to_dataset(made)
+        raise Internal(Reason.INTERNAL, f"the content of {name} went away {_TRIES} times while it was stored")
 
     async def GetDataset(self, request: pb.GetDatasetRequest, context: Any) -> pb.Dataset:
         name = names.parse(names.DATASETS, request.name, "name")
@@ -78,14 +85,14 @@ class DatasetService(pb_grpc.DatasetServiceServicer):
             free = await self._core.store.write(_remove, name)
             crash_point(Place.DATASET_DELETED)
             if free is not None:
-                await asyncio.to_thread(self._core.datasets.remove, free)
+                await self._core.store.write(_drop, self._core.datasets, free)
         return Empty()
 
     async def _ingested(self, request: pb.CreateDatasetRequest, sha256: str) -> Ingested:
         """What the blob holds. Raises NotFound (BLOB_NOT_FOUND), InvalidArgument."""
         size = await self._core.store.read(blobs.size, TENANT, sha256)
-        path = self._core.blob_path(sha256)
-        if size is None or path is None:
+        path = None if size is None else await blob_path(self._core, sha256)
+        if path is None:
             resource = f"{names.BLOBS}/{sha256}"
             raise NotFound(
                 Reason.BLOB_NOT_FOUND, f"no blob {resource}; send it with UploadBlob first", resource=resource
@@ -128,9 +135,12 @@ def _recall(connection: Connection, request_id: str, request_sha256: str) -> Dat
 
 
 def _add(
-    connection: Connection, dataset: DatasetRecord, request_id: str, request_sha256: str, blob: str
-) -> DatasetRecord:
-    """Store a data set, or find the one of this name and content. The blob is used up."""
+    connection: Connection, contents: Artefacts, dataset: DatasetRecord, request_id: str, request_sha256: str, blob: str
+) -> DatasetRecord | None:
+    """Store a data set, or find the one of this name and content; None if its content has gone. The blob is used up."""
+    known = _recall(connection, request_id, request_sha256)
+    if known is not None:
+        return known
     present = datasets.find(connection, TENANT, dataset.name)
     if present is not None and present.digest != dataset.digest:
         resource = f"{names.DATASETS}/{dataset.name}"
@@ -141,10 +151,18 @@ def _add(
             resource=resource,
         )
     if present is None:
+        if contents.size(dataset.content) is None:
+            return None
         datasets.add(connection, TENANT, dataset)
     blobs.remove(connection, TENANT, blob)
     idempotency.remember(connection, TENANT, _METHOD, request_id, request_sha256, dataset.name, dataset.create_time)
     return present or dataset
+
+
+def _drop(connection: Connection, contents: Artefacts, content: str) -> None:
+    """Remove content that nothing needs: within a write, so that no row for it is made meanwhile."""
+    if content not in datasets.contents(connection):
+        contents.remove(content)
 
 
 def _remove(connection: Connection, name: str) -> str | None:

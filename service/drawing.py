@@ -24,6 +24,7 @@ from .definitions import draw_bytes
 from .denoising import from_solver, to_solver
 from .errors import Internal, InvalidArgument, Reason, bad_field
 from .failures import raise_failed
+from .handing import sampler_path, target_path
 from .settings import from_how, to_how
 from .store.records import SamplerRecord
 
@@ -152,9 +153,8 @@ def _ahead(core: Core, sampler: SamplerRecord, wanted: Range, stream: Hashable) 
                 raise Internal(Reason.INTERNAL, "a worker sent draws that were not asked for")
             blocks.append(block)
 
-        event = await core.pool.ask(
-            _command(core, sampler, wanted, turn), core.config.timings.draw, key=sampler.digest, on_block=add
-        )
+        command = await _command(core, sampler, wanted, turn)
+        event = await core.pool.ask(command, core.config.timings.draw, key=sampler.digest, on_block=add)
         raise_failed(event)
         if not blocks:
             raise Internal(Reason.INTERNAL, "a worker sent no draws in its turn")
@@ -165,19 +165,19 @@ def _ahead(core: Core, sampler: SamplerRecord, wanted: Range, stream: Hashable) 
     return Ahead(crew, wanted.start + wanted.count, max(most, 1), lambda i: core.drawn.get(stream, i) is not None)
 
 
-def _command(core: Core, sampler: SamplerRecord, wanted: Range, turn: Turn) -> worker_pb2.WorkerCommand:
+async def _command(core: Core, sampler: SamplerRecord, wanted: Range, turn: Turn) -> worker_pb2.WorkerCommand:
     """The command for a turn."""
     turn_bytes = 1 if turn.short else core.config.draw_turn_bytes
     if isinstance(wanted.how, Solving):
         generate = worker_pb2.WorkerCommand.Generate(
-            sampler_path=str(core.artefacts.path(sampler.digest)), count=turn.stop - turn.start,
+            sampler_path=await sampler_path(core, sampler.digest), count=turn.stop - turn.start,
             seed=wanted.seed, start_index=turn.start, turn_bytes=turn_bytes, solver=to_solver(wanted.how.solver),
             solver_steps=wanted.how.steps,
         )  # fmt: skip
         return worker_pb2.WorkerCommand(generate=generate)
     draw = worker_pb2.WorkerCommand.Draw(
-        sampler_path=str(core.artefacts.path(sampler.digest)),
-        target_path=str(core.artefacts.path(sampler.target_digest)),
+        sampler_path=await sampler_path(core, sampler.digest),
+        target_path=await target_path(core, sampler.target_digest),
         count=turn.stop - turn.start, seed=wanted.seed, start_index=turn.start, omit_sites=wanted.omit_sites,
         turn_bytes=turn_bytes, how=to_how(wanted.how),
     )  # fmt: skip

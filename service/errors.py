@@ -6,8 +6,9 @@
     |-- AlreadyExists        the name is taken by other content
     |-- FailedPrecondition   right request, wrong moment
     |-- DeadlineExceeded     a time limit of the server was reached
-    |-- ResourceExhausted    there is no room on the server's disk
-    |-- Unavailable          the server is stopping, a worker died, the database is away; try again
+    |-- OutOfRange           a position that is not there any more
+    |-- ResourceExhausted    no room on the server's disk, a quota is used up, or too many others are being served
+    |-- Unavailable          the server is stopping, a worker died, a database or bucket is away; try again
     `-- Internal             a fault of ours
 
 Every error carries `google.rpc.ErrorInfo`; invalid arguments a `BadRequest` with field paths; missing
@@ -24,8 +25,8 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 __all__ = [
     "DOMAIN", "AlreadyExists", "DeadlineExceeded", "FailedPrecondition", "Failure", "Internal", "InvalidArgument",
-    "NotFound", "Reason", "ResourceExhausted", "ServiceError", "Unavailable", "Violation", "bad_field",
-    "failure_status", "status_failure", "stopping", "to_status",
+    "NotFound", "OutOfRange", "Reason", "ResourceExhausted", "ServiceError", "Unavailable", "Violation", "bad_field",
+    "busy", "failure_status", "status_failure", "stopping", "to_status",
 ]  # fmt: skip
 
 DOMAIN = "gephyra"
@@ -35,15 +36,18 @@ _MAX_DETAIL_BYTES = 6 * 1024
 _MAX_VIOLATIONS = 32
 _MAX_MESSAGE_CHARS = 2000
 _BACK_SECONDS = 5
+_BUSY_SECONDS = 1
 
 
 class Reason(StrEnum):
     """What went wrong, as a constant that programs may test."""
 
+    ARTEFACTS_UNAVAILABLE = "ARTEFACTS_UNAVAILABLE"
     BLOB_MISMATCH = "BLOB_MISMATCH"
     BLOB_NOT_FOUND = "BLOB_NOT_FOUND"
     BLOB_OFFSET_INVALID = "BLOB_OFFSET_INVALID"
     BUDGET_OUT_OF_RANGE = "BUDGET_OUT_OF_RANGE"
+    CALL_TIMEOUT = "CALL_TIMEOUT"
     CAPTURE_MISMATCH = "CAPTURE_MISMATCH"
     COLUMN_NAMES_INVALID = "COLUMN_NAMES_INVALID"
     DATABASE_UNAVAILABLE = "DATABASE_UNAVAILABLE"
@@ -64,7 +68,9 @@ class Reason(StrEnum):
     FIELD_INVALID = "FIELD_INVALID"
     INCONSISTENT_SETTINGS = "INCONSISTENT_SETTINGS"
     INTERNAL = "INTERNAL"
+    JOB_NEVER_FITS = "JOB_NEVER_FITS"
     JOB_NOT_FOUND = "JOB_NOT_FOUND"
+    JOB_STATE_UNSUITED = "JOB_STATE_UNSUITED"
     MESSAGE_TOO_LARGE = "MESSAGE_TOO_LARGE"
     NON_FINITE_LOG_DENSITY = "NON_FINITE_LOG_DENSITY"
     PAGE_TOKEN_INVALID = "PAGE_TOKEN_INVALID"
@@ -75,13 +81,16 @@ class Reason(StrEnum):
     PROGRAM_OP_NOT_ALLOWED = "PROGRAM_OP_NOT_ALLOWED"
     PROGRAM_TOO_LARGE = "PROGRAM_TOO_LARGE"
     PROGRAM_VERSION_UNSUPPORTED = "PROGRAM_VERSION_UNSUPPORTED"
+    QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
     REQUEST_ID_REUSED = "REQUEST_ID_REUSED"
     RESOURCE_IN_USE = "RESOURCE_IN_USE"
     SAMPLER_FILE_INVALID = "SAMPLER_FILE_INVALID"
     SAMPLER_NOT_FOUND = "SAMPLER_NOT_FOUND"
     SAMPLER_UNSUITED = "SAMPLER_UNSUITED"
+    SERVER_BUSY = "SERVER_BUSY"
     SERVER_STOPPING = "SERVER_STOPPING"
     STORAGE_FULL = "STORAGE_FULL"
+    SUBJECT_CHANGED = "SUBJECT_CHANGED"
     TARGET_NAME_TAKEN = "TARGET_NAME_TAKEN"
     TARGET_NOT_FOUND = "TARGET_NOT_FOUND"
     TARGET_NOT_READY = "TARGET_NOT_READY"
@@ -127,6 +136,8 @@ class ServiceError(Exception):
     metadata: Mapping[str, str] = field(default_factory=dict)
     retry_seconds: int = 0
     """When it is worth trying again; 0: that is not known."""
+    quota: str = ""
+    """Whose quota is used up, for example `tenants/local`; empty where none is."""
 
     def __str__(self) -> str:
         return f"{self.message} [{self.reason}]"
@@ -162,8 +173,21 @@ class DeadlineExceeded(ServiceError):
     """A time limit of the server was reached."""
 
 
+class OutOfRange(ServiceError):
+    """A position that is not there any more."""
+
+
 class ResourceExhausted(ServiceError):
     """There is no room for what the request needs."""
+
+
+def busy(what: str, limit: str, most: int) -> ResourceExhausted:
+    """The refusal of a call before anything was done for it, because `most` of its kind are being served."""
+    return ResourceExhausted(
+        Reason.SERVER_BUSY,
+        f"the server is busy: {most} {what}, its limit, and nothing was done for this call; try again later",
+        metadata={"limit": limit, "most": str(most)}, retry_seconds=_BUSY_SECONDS,
+    )  # fmt: skip
 
 
 class Unavailable(ServiceError):
@@ -186,6 +210,7 @@ _CODES: Mapping[type[ServiceError], int] = {
     AlreadyExists: code_pb2.ALREADY_EXISTS,
     FailedPrecondition: code_pb2.FAILED_PRECONDITION,
     DeadlineExceeded: code_pb2.DEADLINE_EXCEEDED,
+    OutOfRange: code_pb2.OUT_OF_RANGE,
     ResourceExhausted: code_pb2.RESOURCE_EXHAUSTED,
     Unavailable: code_pb2.UNAVAILABLE,
     Internal: code_pb2.INTERNAL,
@@ -213,6 +238,10 @@ def to_status(error: ServiceError, request_id: str = "") -> status_pb2.Status:
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromSeconds(error.retry_seconds)
         status.details.append(_packed(retry))
+    if error.quota:
+        quota = error_details_pb2.QuotaFailure()
+        quota.violations.add(subject=error.quota, description=_cut(error.message))
+        status.details.append(_packed(quota))
     if error.resource:
         kind = error.resource.split("/")[0]
         resource = error_details_pb2.ResourceInfo(

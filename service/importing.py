@@ -21,6 +21,7 @@ from .core import Core
 from .crash import Place, crash_point
 from .definitions import draw_bytes
 from .errors import AlreadyExists, InvalidArgument, NotFound, Reason, Violation, bad_field, status_failure
+from .handing import sampler_path, target_path
 from .ingest import column_names
 from .registration import find_target, register
 from .store import blobs, datasets, idempotency, samplers
@@ -60,8 +61,8 @@ class Importer:
         crash_point(Place.IMPORT_CONTENT)
         target = await self._target(bundle, target_id)
         draw = worker_pb2.WorkerCommand.Draw(
-            sampler_path=str(self._core.artefacts.path(digest)), count=1, omit_sites=True,
-            target_path=str(self._core.artefacts.path(target.digest)),
+            sampler_path=await sampler_path(self._core, digest), count=1, omit_sites=True,
+            target_path=await target_path(self._core, target.digest),
         )  # fmt: skip
         await self._try(worker_pb2.WorkerCommand(draw=draw), digest, target.dim)
         return SamplerRecord(
@@ -74,7 +75,7 @@ class Importer:
         sites, dim = _columns(bundle.columns, self._core.config.limits.max_draw_bytes), len(bundle.columns)
         digest = await asyncio.to_thread(self._core.artefacts.put, bundle.sampler)
         crash_point(Place.IMPORT_CONTENT)
-        path = str(self._core.artefacts.path(digest))
+        path = await sampler_path(self._core, digest)
         generate = worker_pb2.WorkerCommand.Generate(sampler_path=path, count=1, solver_steps=1)
         await self._try(worker_pb2.WorkerCommand(generate=generate), digest, dim)
         return SamplerRecord(
@@ -99,7 +100,7 @@ class Importer:
                 raise
             target = await register(self._core, bundle.definition, "", "")
         await self._checks.begin(target.name)
-        await self._checks.wait(target.uid)
+        await self._checks.wait(target)
         self._core.refuse_if_stopping()
         target = await self._core.store.read(jobs.ready_target, target.name)
         if target.dim != bundle.dim:

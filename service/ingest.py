@@ -10,7 +10,7 @@ import numpy as np
 
 from gephyra.protos import dataset_service_pb2 as pb
 
-from .artefacts import Artefacts, ArtefactWriter
+from .artefacts import Artefacts
 from .config import Limits
 from .csv_table import read_csv
 from .errors import Reason
@@ -18,6 +18,7 @@ from .facts import column_facts
 from .faults import Place, fault
 from .store.records import ColumnFacts
 from .tables import Block, Table, check_array, check_extent, read_array, read_npy
+from .writing import ArtefactWriter
 
 __all__ = ["Ingested", "blob_name", "check_finite", "check_request", "column_names", "ingest"]
 

@@ -16,6 +16,7 @@ import grpc
 from grpc_status import rpc_status
 from structlog.contextvars import bind_contextvars
 
+from .admission import Admission
 from .errors import Internal, Reason, ResourceExhausted, ServiceError, to_status
 from .full import MESSAGE, is_full
 from .metrics import Metrics
@@ -41,9 +42,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     and reflection have statuses of their own.
     """
 
-    def __init__(self, metrics: Metrics, tracing: Tracing) -> None:
+    def __init__(self, metrics: Metrics, tracing: Tracing, admission: Admission) -> None:
         self._metrics = metrics
         self._tracing = tracing
+        self._admission = admission
 
     async def intercept_service(
         self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: grpc.HandlerCallDetails
@@ -55,7 +57,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             self._metrics.calls_started.labels(_UNKNOWN).inc()
             self._metrics.calls_handled.labels(_UNKNOWN, grpc.StatusCode.UNIMPLEMENTED.name).inc()
             return None
-        call = _Call(self._metrics, self._tracing, method, handler_call_details.invocation_metadata)
+        call = _Call(self._metrics, self._tracing, self._admission, method, handler_call_details.invocation_metadata)
         serialisation = (handler.request_deserializer, _serialiser(handler.response_serializer))
         if handler.unary_unary is not None:
             return grpc.unary_unary_rpc_method_handler(_around(handler.unary_unary, call.around), *serialisation)
@@ -70,9 +72,10 @@ class _Call:
     """One call, from its metadata to its end."""
 
     def __init__(
-        self, metrics: Metrics, tracing: Tracing, method: str, metadata: Sequence[tuple[str, Any]] | None
-    ) -> None:
-        self._metrics, self._tracing = metrics, tracing
+        self, metrics: Metrics, tracing: Tracing, admission: Admission, method: str,
+        metadata: Sequence[tuple[str, Any]] | None,
+    ) -> None:  # fmt: skip
+        self._metrics, self._tracing, self._admission = metrics, tracing, admission
         self._ours, self._method = method.startswith(_OURS), method.removeprefix("/")
         told = dict(metadata or ())
         wish = str(told.get("x-request-id", ""))
@@ -86,7 +89,8 @@ class _Call:
         """Watch the handler at work. Every call has a task of its own, and so its own context variables."""
         self._begin()
         try:
-            yield
+            async with self._admission.enter(self._method):
+                yield
         except grpc.aio.AbortError:
             self._end(_code(context.code()))
             raise

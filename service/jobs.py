@@ -2,8 +2,11 @@
 
 QUEUED -> PENDING -> RUNNING -> SUCCEEDED | FAILED
 |          |          |----> QUEUED (worker died, or server stopped: from the last checkpoint)
+|          |          |----> PAUSED (the same, where a pause was asked for) -> QUEUED | CANCELLED
 |          `----------+----> CANCELLING -> CANCELLED | SUCCEEDED | FAILED
-`-> CANCELLED
+`-> PAUSED | CANCELLED
+
+Which changes there are, and what callers may ask for when, is told by `transitions`.
 """
 
 from collections.abc import Collection
@@ -16,19 +19,26 @@ from gephyra.samplers.denoising.settings import DenoisingSettings
 from gephyra.targets.program import Site
 
 from . import convert
-from .config import TENANT
-from .errors import FailedPrecondition, Failure, NotFound, Reason
+from .config import TENANT, Limits
+from .errors import FailedPrecondition, Failure, NotFound, Reason, ResourceExhausted
+from .queue import next_job
+from .slots import ANYTHING, Offer
 from .store import datasets, idempotency, jobs, samplers, targets
 from .store.columns import dump_failure
+from .store.places import place_of
 from .store.records import TERMINAL, AnyReport, JobRecord, JobState, SamplerRecord, TargetRecord, TargetState
+from .transitions import NEXT, Order, state_after
 
 __all__ = [
-    "cancel", "claim", "create", "fail", "find", "move", "put_back", "ready_target", "recall", "recover",
-    "renew", "succeed",
+    "add", "any_lost", "cancel", "claim", "create", "fail", "find", "move", "pause", "put_back", "ready_target",
+    "recall", "recover", "remove", "renew", "resume", "succeed", "take_back",
 ]  # fmt: skip
 
 _CREATE = "CreateTrainingJob"
 _ACTIVE = (JobState.PENDING, JobState.RUNNING, JobState.CANCELLING)
+_TOLD_TO_STOP = (JobState.PENDING, JobState.RUNNING)
+# When a full queue is worth another look: jobs take minutes.
+_QUEUE_SECONDS = 30
 
 
 def find(connection: Connection, name: str) -> JobRecord:
@@ -53,59 +63,138 @@ def ready_target(connection: Connection, name: str) -> TargetRecord:
     return target
 
 
-def create(connection: Connection, job: JobRecord, request_id: str, request_sha256: str) -> JobRecord:
+def create(
+    connection: Connection, job: JobRecord, request_id: str, request_sha256: str, limits: Limits | None = None
+) -> JobRecord:
     """Store a new QUEUED job, whose target is READY if it has one, or find what the same request made before."""
     known = recall(connection, request_id, request_sha256)
     if known is not None:
         return known
     if job.target:
         job = replace(job, target_digest=ready_target(connection, job.target).digest)
+    return add(connection, job, limits or Limits(), _CREATE, request_id, request_sha256)
+
+
+def add(
+    connection: Connection, job: JobRecord, limits: Limits, method: str, request_id: str, request_sha256: str
+) -> JobRecord:
+    """Store a new QUEUED job, which is whole, and that this request made it. Raises ResourceExhausted."""
+    _refuse_if_crowded(connection, limits)
     jobs.add(connection, TENANT, job, convert.job_state_event(job.state, job.attempt, job.create_time))
-    idempotency.remember(connection, TENANT, _CREATE, request_id, request_sha256, job.name, job.create_time)
+    idempotency.remember(connection, TENANT, method, request_id, request_sha256, job.name, job.create_time)
     return find(connection, job.name)
 
 
-def recall(connection: Connection, request_id: str, request_sha256: str) -> JobRecord | None:
+def recall(connection: Connection, request_id: str, request_sha256: str, method: str = _CREATE) -> JobRecord | None:
     """The job that the same request made before. Raises InvalidArgument for an id that another request had."""
-    known = idempotency.recall(connection, TENANT, _CREATE, request_id, request_sha256)
+    known = idempotency.recall(connection, TENANT, method, request_id, request_sha256)
     return None if known is None else find(connection, known)
 
 
 def cancel(connection: Connection, name: str, request_id: str, request_sha256: str, now: int) -> JobRecord:
     """Ask a job to end; one that has ended stays as it is. The result is CANCELLING if a worker has to stop first."""
+    return _order(connection, Order.CANCEL, name, request_id, request_sha256, now)
+
+
+def pause(connection: Connection, name: str, request_id: str, request_sha256: str, now: int) -> JobRecord:
+    """Ask a job to stop for a while; `pausing` if a worker has to stop first. Raises FailedPrecondition."""
+    return _order(connection, Order.PAUSE, name, request_id, request_sha256, now)
+
+
+def resume(
+    connection: Connection, name: str, request_id: str, request_sha256: str, now: int, limits: Limits
+) -> JobRecord:
+    """Have a paused job wait for a worker again, or take back a pause. Raises FailedPrecondition, ResourceExhausted."""
+    return _order(connection, Order.RESUME, name, request_id, request_sha256, now, limits)
+
+
+def remove(connection: Connection, name: str, request_id: str, request_sha256: str, now: int) -> None:
+    """Forget a job that has ended, with its events. Raises NotFound, FailedPrecondition."""
+    method = Order.DELETE.method
+    if idempotency.recall(connection, TENANT, method, request_id, request_sha256) is not None:
+        return
+    state_after(Order.DELETE, find(connection, name))
+    idempotency.remember(connection, TENANT, method, request_id, request_sha256, name, now)
+    jobs.remove(connection, TENANT, name)
+
+
+def _order(
+    connection: Connection, order: Order, name: str, request_id: str, request_sha256: str, now: int,
+    limits: Limits | None = None,
+) -> JobRecord:  # fmt: skip
+    """Do what callers may ask of a job that goes on. Raises FailedPrecondition where it may not be asked now."""
     job = find(connection, name)
-    if idempotency.recall(connection, TENANT, "CancelTrainingJob", request_id, request_sha256) is not None:
+    if idempotency.recall(connection, TENANT, order.method, request_id, request_sha256) is not None:
         return job
-    idempotency.remember(connection, TENANT, "CancelTrainingJob", request_id, request_sha256, name, now)
-    move(connection, job, (JobState.QUEUED, JobState.PAUSED), JobState.CANCELLED, now)
-    move(connection, job, (JobState.PENDING, JobState.RUNNING), JobState.CANCELLING, now)
+    idempotency.remember(connection, TENANT, order.method, request_id, request_sha256, name, now)
+    after = state_after(order, job)
+    if limits is not None and after is JobState.QUEUED is not job.state:
+        _refuse_if_crowded(connection, limits)
+    if after is not job.state:
+        move(connection, job, (job.state,), after, now)
+    elif job.state in _TOLD_TO_STOP:
+        jobs.want(connection, TENANT, name, job.attempt, JobState.PAUSED if order is Order.PAUSE else None)
     return find(connection, name)
 
 
-def claim(connection: Connection, now: int, owner: str = "", lease: int | None = None) -> JobRecord | None:
-    """Begin the next attempt of the oldest QUEUED job: it becomes PENDING, and the owner's. None if there is none."""
-    job = jobs.next_queued(connection, TENANT)
-    if job is None:
+def _refuse_if_crowded(connection: Connection, limits: Limits) -> None:
+    """Raises ResourceExhausted (QUOTA_EXCEEDED) if as many jobs wait as may."""
+    waiting = jobs.counts(connection, TENANT).get(JobState.QUEUED, 0)
+    if waiting >= limits.max_queued_jobs:
+        raise ResourceExhausted(
+            Reason.QUOTA_EXCEEDED,
+            f"{waiting} jobs wait already and {limits.max_queued_jobs} may; wait until one of them has begun, or "
+            "cancel or pause one",
+            metadata={"limit": "max_queued_jobs", "value": str(limits.max_queued_jobs)},
+            retry_seconds=_QUEUE_SECONDS,
+            quota=f"tenants/{TENANT}",
+        )
+
+
+def claim(
+    connection: Connection, now: int, owner: str = "", lease: int | None = None, offer: Offer = ANYTHING
+) -> JobRecord | None:
+    """Begin the next attempt of the QUEUED job whose turn it is: it becomes PENDING, and the owner's.
+
+    None if there is none for which the offer has room.
+    """
+    found = next_job(connection, offer)
+    if found is None:
         return None
+    tenant, job = found
     event = convert.job_state_event(JobState.PENDING, job.attempt + 1, now)
-    changes = {"attempt": job.attempt + 1, "owner": owner, "lease": lease}
-    jobs.advance(connection, TENANT, job.name, job.attempt, (JobState.QUEUED,), JobState.PENDING, event, changes)
-    return find(connection, job.name)
+    end = _by_one_clock(connection, lease, now)
+    changes = {"attempt": job.attempt + 1, "owner": owner, "lease": end, "claim_time": now}
+    jobs.advance(connection, tenant, job.name, job.attempt, (JobState.QUEUED,), JobState.PENDING, event, changes)
+    return jobs.find(connection, tenant, job.name)
 
 
-def renew(connection: Connection, job: JobRecord, lease: int) -> bool:
+def renew(connection: Connection, job: JobRecord, lease: int, now: int) -> bool:
     """The attempt goes on until `lease` at least; False if it has ended, or another one has begun."""
-    return jobs.renew(connection, TENANT, job.name, job.attempt, job.owner, lease)
+    end = _by_one_clock(connection, lease, now)
+    return end is not None and jobs.renew(connection, TENANT, job.name, job.attempt, job.owner, end)
+
+
+def _by_one_clock(connection: Connection, lease: int | None, now: int) -> int | None:
+    """The end of a lease, which a server told by its own clock, by that of the database, where several share one."""
+    return None if lease is None else lease - now + place_of(connection).moment(connection, now)
 
 
 def move(
     connection: Connection, /, job: JobRecord, sources: Collection[JobState], state: JobState, now: int, **changes: Any
 ) -> bool:
     """Change the state of a job if it is in one of `sources`, still at `job.attempt`; its ending time is set."""
+    assert all(state in NEXT[source] for source in sources), f"{sources} to {state}"
+    # This server's clock may be behind that of the one before.
+    now = max(now, job.create_time, job.start_time or 0)
+    if "start_time" in changes:
+        changes["start_time"] = now
     if state in TERMINAL:
         changes["end_time"] = now
     if state not in _ACTIVE:
         changes |= {"owner": "", "lease": None}
+    if state not in _TOLD_TO_STOP:
+        changes["wanted"] = ""
     event = convert.job_state_event(state, job.attempt, now)
     return jobs.advance(connection, TENANT, job.name, job.attempt, sources, state, event, changes)
 
@@ -151,13 +240,55 @@ def _subject(connection: Connection, job: JobRecord) -> tuple[int, tuple[Site, .
     return None if target is None else (target.dim, target.sites)
 
 
+def take_back(
+    connection: Connection, now: int, owner: str, running: Collection[str], dead: Collection[str]
+) -> list[str]:
+    """Jobs that nobody runs any more wait again, or are cancelled; their names.
+
+    Args:
+        connection: Of a write transaction.
+        now: By this server's clock.
+        owner: This server.
+        running: Jobs that it runs itself.
+        dead: Servers that are known to be dead. Others lose a job when its lease has run out.
+    """
+    lost = _lost(connection, now, owner, running, dead)
+    for job in lost:
+        put_back(connection, job, now)
+    return [job.name for job in lost]
+
+
+def any_lost(connection: Connection, now: int, owner: str, running: Collection[str], dead: Collection[str]) -> bool:
+    """Whether `take_back` would find any; a read."""
+    return bool(_lost(connection, now, owner, running, dead))
+
+
+def _lost(
+    connection: Connection, now: int, owner: str, running: Collection[str], dead: Collection[str]
+) -> list[JobRecord]:
+    moment, found = place_of(connection).moment(connection, now), []
+    for job in jobs.unfinished(connection, TENANT):
+        ended = job.lease is None or job.lease < moment
+        # Its own may just be late: as long as nobody took the job, the lease is renewed.
+        ours = job.owner == owner and job.name in running
+        if job.state in _ACTIVE and (job.owner in dead or (ended and not ours)):
+            found.append(job)
+    return found
+
+
 def recover(connection: Connection, now: int) -> None:
-    """After a start: no worker of an earlier server lives, so its jobs wait again, or are cancelled."""
+    """After a start of a lone server: no worker of an earlier one lives. Its jobs wait, are paused or cancelled."""
     for job in jobs.unfinished(connection, TENANT):
         put_back(connection, job, now)
 
 
-def put_back(connection: Connection, job: JobRecord, now: int) -> None:
-    """A job whose worker is gone for no fault of the job's waits again, or is cancelled."""
-    move(connection, job, (JobState.PENDING, JobState.RUNNING), JobState.QUEUED, now)
-    move(connection, job, (JobState.CANCELLING,), JobState.CANCELLED, now)
+def put_back(connection: Connection, /, job: JobRecord, now: int, **changes: Any) -> JobState | None:
+    """A job whose worker is gone waits again, is paused or cancelled, as was asked for.
+
+    Returns its state then; None if it had ended, waited, or was at another attempt: nothing has changed.
+    """
+    now_stored = jobs.find(connection, TENANT, job.name)
+    wanted = JobState.PAUSED if now_stored is not None and now_stored.pausing else JobState.QUEUED
+    if move(connection, job, _TOLD_TO_STOP, wanted, now, **changes):
+        return wanted
+    return JobState.CANCELLED if move(connection, job, (JobState.CANCELLING,), JobState.CANCELLED, now) else None

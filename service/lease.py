@@ -27,7 +27,7 @@ async def keep_lease(core: Core, job: JobRecord) -> str:
     while True:
         await asyncio.sleep(seconds / _RENEWALS)
         try:
-            if not await core.store.write(jobs.renew, job, core.lease_end()):
+            if not await core.store.write(jobs.renew, job, core.lease_end(), core.clock()):
                 return "the attempt is not the current one any more"
             renewed = now()
         except Unavailable as error:

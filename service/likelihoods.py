@@ -1,7 +1,5 @@
 """What models of data say of data: log densities and likelihoods, asked of a worker."""
 
-from pathlib import Path
-
 from sqlalchemy import Connection
 
 from gephyra.protos import sampler_service_pb2 as pb
@@ -14,6 +12,7 @@ from .dataset_service import find_dataset
 from .denoising import to_table
 from .errors import FailedPrecondition, InvalidArgument, Reason, bad_field
 from .failures import raise_failed
+from .handing import content_path, sampler_path
 from .ingest import check_finite
 from .store.records import DatasetRecord, SamplerRecord
 from .tables import Block
@@ -38,7 +37,7 @@ async def evaluate_log_prob(
             "instead, or train with head continuous",
         )
     _check_rows(request.x, sampler, 1, core.config.limits.max_evaluate_points)
-    log_prob = worker_pb2.WorkerCommand.LogProb(sampler_path=_path(core, sampler), x=request.x)
+    log_prob = worker_pb2.WorkerCommand.LogProb(sampler_path=await sampler_path(core, sampler.digest), x=request.x)
     command = worker_pb2.WorkerCommand(log_prob=log_prob)
     event = await core.pool.ask(command, core.config.timings.estimate, key=sampler.digest)
     raise_failed(event)
@@ -55,14 +54,16 @@ async def estimate_likelihood(
         raise InvalidArgument.at(
             Reason.DRAWS_OUT_OF_RANGE, "draws", f"expected 1 to {_MOST_DRAWS} noise levels a row, got {draws}"
         )
-    judge = worker_pb2.WorkerCommand.Judge(sampler_path=_path(core, sampler), seed=request.seed, draws=draws)
+    judge = worker_pb2.WorkerCommand.Judge(
+        sampler_path=await sampler_path(core, sampler.digest), seed=request.seed, draws=draws
+    )
     match request.WhichOneof("data"):
         case "x":
             _check_rows(request.x, sampler, _LEAST_ROWS, _MOST_ROWS)
             judge.x.CopyFrom(request.x)
         case "dataset":
             dataset = await core.store.read(_suited, request.dataset, sampler)
-            judge.table.CopyFrom(to_table(dataset, _content(core, dataset)))
+            judge.table.CopyFrom(to_table(dataset, await content_path(core, dataset.content)))
         case _:
             raise bad_field("data", "expected rows x or a data set, got neither")
     command = worker_pb2.WorkerCommand(judge=judge)
@@ -124,11 +125,3 @@ def _check_rows(x: tensor_pb2.Tensor, sampler: SamplerRecord, least: int, most: 
         raise bad_field("x.data", f"shape {list(x.shape)} needs {expected} bytes, got {len(x.data)}")
     names = [site.name for site in sampler.sites]
     check_finite(Block(from_tensor(x, "x"), None), 0, names, "x")
-
-
-def _path(core: Core, sampler: SamplerRecord) -> str:
-    return str(core.artefacts.path(sampler.digest))
-
-
-def _content(core: Core, dataset: DatasetRecord) -> Path:
-    return core.datasets.path(dataset.content)

@@ -1,4 +1,7 @@
-"""One owner a data folder: an advisory lock that the kernel drops when its owner dies."""
+"""Who has a data folder: an advisory lock that the kernel drops when its owner dies.
+
+Where the rows are in SQLite one server has it. Servers on one PostgreSQL share theirs, and keep others out.
+"""
 
 import fcntl
 import os
@@ -13,13 +16,16 @@ class FolderLocked(Exception):
 
 
 class FolderLock:
-    """Holds `folder/lock` from construction to `close`. Makes the folder. Raises FolderLocked."""
+    """Holds `folder/lock` from construction to `close`, for itself or with others. Makes the folder.
 
-    def __init__(self, folder: Path) -> None:
+    Raises FolderLocked.
+    """
+
+    def __init__(self, folder: Path, *, shared: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError:
             owner = os.read(self._handle, 64).decode(errors="replace").strip() or "unknown"
             os.close(self._handle)

@@ -44,14 +44,18 @@ class MetaService(pb_grpc.MetaServiceServicer):
         )
 
     def _limits(self) -> pb.Limits:
-        limits = self._core.config.limits
+        config, limits = self._core.config, self._core.config.limits
         return pb.Limits(
             max_message_bytes=limits.max_message_bytes, max_blob_bytes=limits.max_blob_bytes,
             max_program_nodes=limits.max_program_nodes, max_draws=limits.max_draws,
             max_chunk_bytes=limits.max_chunk_bytes, max_check_points=limits.max_check_points,
             max_evaluate_points=limits.max_evaluate_points, max_evidence_paths=limits.max_evidence_paths,
-            max_dim=limits.max_dim, max_running_jobs=self._core.config.running_jobs,
-            max_dataset_bytes=limits.max_dataset_bytes,
+            max_dim=limits.max_dim, max_running_jobs=config.running_jobs,
+            max_dataset_bytes=limits.max_dataset_bytes, max_queued_jobs=limits.max_queued_jobs,
+            max_tenant_running_jobs=limits.max_tenant_running_jobs, cpu_slots=config.cpu_slots,
+            gpu_slots=-1 if config.gpus is None else len(config.gpus),
+            max_record_calls=limits.max_record_calls, max_streams=limits.max_streams,
+            max_work_calls=limits.max_work_calls, max_watches=limits.max_watches, keep_events=limits.keep_events,
         )  # fmt: skip
 
 

@@ -33,6 +33,10 @@ class Metrics:
             "gephyra_rpc_seconds", "Seconds from the beginning of a call to its end, streams too.", ["method"],
             buckets=_CALL_SECONDS, registry=registry,
         )  # fmt: skip
+        self.refused = Counter(
+            "gephyra_rpc_refused", "Calls refused because too many of their kind were at work.", ["kind"],
+            registry=registry,
+        )  # fmt: skip
         self.calls_in_flight = Gauge("gephyra_rpc_in_flight", "Calls at work now.", ["method"], registry=registry)
         self.draws = Counter("gephyra_draws", "Draws sent to callers.", registry=registry)
         self.write_seconds = Histogram(

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 
 from sqlalchemy import Connection
 
@@ -11,6 +12,7 @@ from gephyra.protos import target_service_pb2
 from gephyra.samplers.denoising.report import DenoisingReport
 
 from . import names
+from .artefacts import CorruptArtefact
 from .config import TENANT
 from .core import Core
 from .crash import Place, crash_point
@@ -37,7 +39,7 @@ async def register(
 
     def blob_size(sha256: str) -> int | None:
         ours = sampler is not None and sha256 == sampler.digest
-        return core.artefacts.size(sha256) if ours else _bring_blob(core, sha256)
+        return core.artefacts.hold(sha256) if ours else _bring_blob(core, sha256)
 
     def prepare() -> TargetRecord:
         found = canonical(definition, core.artefacts, core.config.limits, blob_size)
@@ -119,11 +121,14 @@ def refuse_if_needed(resource: str, users: Sequence[str]) -> None:
 def _bring_blob(core: Core, sha256: str) -> int | None:
     """Bytes of an uploaded blob, None if there is none; its content is among the artefacts then."""
     size = core.store.read_now(blobs.size, TENANT, sha256)
-    try:
-        if size is not None:
-            core.artefacts.adopt(core.uploads.whole.path(sha256), sha256)
-    except FileNotFoundError:  # Taken by a data set since.
+    if size is None:
         return None
+    with suppress(CorruptArtefact):
+        core.uploads.whole.bring(sha256)
+    try:
+        core.artefacts.adopt(core.uploads.whole.path(sha256), sha256)
+    except FileNotFoundError:  # Taken by a data set since, or never an upload.
+        return core.artefacts.hold(sha256)
     return size
 
 

@@ -13,6 +13,7 @@ from .core import Core
 from .drawing import check_range, draws
 from .errors import InvalidArgument, Reason
 from .failures import raise_failed
+from .handing import sampler_path, target_path
 from .likelihoods import estimate_likelihood, evaluate_log_prob, refuse_model
 from .registration import find_sampler
 from .store.records import SamplerRecord
@@ -44,8 +45,8 @@ class SamplingService(pb_grpc.SamplingServiceServicer):
                 Reason.DRAWS_OUT_OF_RANGE, "count", f"expected 2 to {most} fresh paths, got {request.count}"
             )
         estimate = worker_pb2.WorkerCommand.Estimate(
-            sampler_path=str(self._core.artefacts.path(sampler.digest)),
-            target_path=str(self._core.artefacts.path(sampler.target_digest)),
+            sampler_path=await sampler_path(self._core, sampler.digest),
+            target_path=await target_path(self._core, sampler.target_digest),
             count=request.count, seed=request.seed,
         )  # fmt: skip
         command = worker_pb2.WorkerCommand(estimate=estimate)

@@ -10,6 +10,7 @@ from gephyra.samplers.settings import (
     Budget,
     Device,
     Goal,
+    Inconsistent,
     Integrator,
     Learn,
     Loss,
@@ -34,7 +35,7 @@ _ENUMS: Mapping[str, Words] = {
     "precision": words_of(pb.Precision.items(), "PRECISION", Precision, Reason.UNKNOWN_PRECISION),
 }
 _POLISH = words_of(sampler_service_pb2.Polish.items(), "POLISH", Polish, Reason.UNKNOWN_POLISH)
-_PLAIN = ("batch_size", "steps", "width", "learning_rate", "seed", "reward_to_go", "ema")
+_PLAIN = ("batch_size", "steps", "width", "learning_rate", "seed", "reward_to_go", "ema", "workers")
 # Fields of the wire, and what they are called in Learn and Goal.
 _LEARN = {
     "learn_diffusion": "diffusion", "learn_prior": "prior", "learn_annealing": "annealing", "learn_time": "time",
@@ -44,11 +45,7 @@ _GOAL = {"goal_ess_fraction": "ess_fraction", "goal_gap": "gap"}
 _BUDGETS = ("iterations", "seconds", "target_evaluations")
 # A run that goes on from a sampler has these from it.
 _INHERITED = ("method", "integrator", "precondition", "steps", "width")
-_REASONS = {
-    "integrator": Reason.INCONSISTENT_SETTINGS,
-    "reward_to_go": Reason.INCONSISTENT_SETTINGS,
-    **dict.fromkeys(_BUDGETS, Reason.BUDGET_OUT_OF_RANGE),
-}
+_REASONS = dict.fromkeys(_BUDGETS, Reason.BUDGET_OUT_OF_RANGE)
 
 
 def from_config(config: pb.TrainingConfig, start: TrainingSettings | None = None) -> TrainingSettings:
@@ -72,6 +69,8 @@ def from_config(config: pb.TrainingConfig, start: TrainingSettings | None = None
         chosen["learn"] = Learn(**{name: given[field] for field, name in _LEARN.items() if field in given})
         chosen["goal"] = Goal(**{name: given[field] for field, name in _GOAL.items() if field in given})
         return TrainingSettings(**chosen)
+    except Inconsistent as error:
+        raise field_refused(error, "config", {}, Reason.INCONSISTENT_SETTINGS) from None
     except ValueError as error:
         raise field_refused(error, "config", _REASONS) from None
 

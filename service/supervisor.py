@@ -1,23 +1,22 @@
-"""Runs queued jobs, a bounded number at a time, oldest first."""
+"""Runs queued jobs as far as there are slots, in the order of the queue (`queue`)."""
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 
 from google.rpc import code_pb2
 
 from . import jobs
 from .attempt import Attempt, Stop, Superseded
-from .config import TENANT
 from .core import Core
 from .crash import Place, crash_point
 from .errors import Failure, Reason, Unavailable
 from .following import follow_attempt
 from .full import MESSAGE, is_full
-from .store import jobs as job_store
+from .slots import Slots, slots_of
 from .store.records import JobRecord, JobState
-from .workspace import clean, sweep
+from .workspace import settle
 
 __all__ = ["Supervisor"]
 
@@ -34,18 +33,29 @@ class Supervisor:
         self._core = core
         self._wake = asyncio.Event()
         self._attempts: dict[str, Attempt] = {}
+        self._slots = slots = Slots(core.config)
         self._tasks: set[asyncio.Task[None]] = set()
         self._scheduler: asyncio.Task[None] | None = None
-        core.metrics.watch_slots("training", core.config.running_jobs, lambda: len(self._attempts))
+        core.metrics.watch_slots("training", core.config.running_jobs, lambda: slots.held)
+        core.metrics.watch_slots("cpu", core.config.cpu_slots, lambda: slots.cpus_held)
+        if core.config.gpus is not None:
+            core.metrics.watch_slots("gpu", len(core.config.gpus), lambda: slots.gpus_held)
 
     async def start(self) -> None:
         """Put back what an earlier server left running, and begin."""
-        await self._core.store.write(jobs.recover, self._core.clock())
+        core = self._core
+        if core.store.place.shared:
+            await core.store.write(jobs.take_back, core.clock(), core.owner, (), await asyncio.to_thread(core.dead))
+        else:
+            await core.store.write(jobs.recover, core.clock())
         crash_point(Place.RECOVERED)
-        unfinished = {job.name for job in await self._core.store.read(job_store.unfinished, TENANT)}
-        await asyncio.to_thread(sweep, self._core.jobs_folder, unfinished)
         self._scheduler = asyncio.create_task(self._schedule())
         self.wake()
+
+    @property
+    def running(self) -> Collection[str]:
+        """Jobs whose attempts are here."""
+        return frozenset(self._attempts)
 
     def wake(self) -> None:
         """There may be a job to run."""
@@ -55,6 +65,11 @@ class Supervisor:
         """Stop the worker of a job whose state is CANCELLING."""
         if name in self._attempts:
             self._attempts[name].stop(Stop.CANCEL)
+
+    def pause(self, name: str) -> None:
+        """Stop the worker of a job whose pause was asked for, at a checkpoint."""
+        if name in self._attempts:
+            self._attempts[name].stop(Stop.PAUSE)
 
     async def drain(self) -> None:
         """Start nothing more; stop every worker at a checkpoint, or without one when time is up."""
@@ -83,10 +98,11 @@ class Supervisor:
 
     async def _fill(self) -> None:
         """Begin jobs while there are some, and room."""
-        while len(self._attempts) < self._core.config.running_jobs:
+        core = self._core
+        while not self._slots.free.full:
             # Shielded: a claim that was committed must be followed by its attempt, also while draining.
             claimed = asyncio.create_task(
-                self._core.store.write(jobs.claim, self._core.clock(), self._core.owner, self._core.lease_end())
+                core.store.write(jobs.claim, core.clock(), core.owner, core.lease_end(), self._slots.offer)
             )
             try:
                 job = await asyncio.shield(claimed)
@@ -102,33 +118,42 @@ class Supervisor:
         if job is None:
             return False
         crash_point(Place.JOB_CLAIMED)
-        attempt = Attempt(self._core, job, self._core.config.threads)
+        holder = (job.name, job.attempt)
+        grant = self._slots.take(holder, slots_of(job.settings, self._core.config))
+        attempt = Attempt(self._core, job, self._core.config.threads, grant.environment)
         self._attempts[job.name] = attempt
         self._core.bus.publish(job.name)
-        task = asyncio.create_task(self._run(attempt))
+        task = asyncio.create_task(self._run(attempt, holder))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return True
 
-    async def _run(self, attempt: Attempt) -> None:
+    async def _run(self, attempt: Attempt, holder: tuple[str, int]) -> None:
         name = attempt.job.name
         try:
-            # A cancel between the claim and this moment found no attempt to stop.
+            # What was asked for between the claim and this moment found no attempt to stop.
             job = await self._core.store.read(jobs.find, name)
             if job.state is JobState.CANCELLING:
                 attempt.stop(Stop.CANCEL)
+            elif job.pausing:
+                attempt.stop(Stop.PAUSE)
             async with follow_attempt(self._core, attempt.job) as traceparent:
                 await attempt.run(traceparent)
         except Superseded:
             logger.warning("attempt %d of %s is not the current one any more", attempt.job.attempt, name)
         except Unavailable as error:
             _complain(f"attempt {attempt.job.attempt} of {name}", error)
+            # What is away is not back at once.
+            await asyncio.sleep(_PAUSE_SECONDS)
             await self._insist(jobs.put_back, attempt.job)
         except Exception as error:
             logger.exception("attempt %d of %s", attempt.job.attempt, name)
             await self._give_up(attempt.job, error)
         finally:
-            del self._attempts[name]
+            # The next attempt may have begun: the worker of this one was being waited for.
+            if self._attempts.get(name) is attempt:
+                del self._attempts[name]
+            self._slots.release(holder)
             self.wake()
 
     async def _give_up(self, job: JobRecord, error: Exception) -> None:
@@ -136,7 +161,7 @@ class Supervisor:
         if is_full(error):
             failure = Failure(code_pb2.RESOURCE_EXHAUSTED, Reason.STORAGE_FULL, MESSAGE)
         if await self._insist(jobs.fail, job, failure):
-            await asyncio.to_thread(clean, self._core.job_folder(job.name))
+            await asyncio.to_thread(settle, self._core.job_folder(job.name), JobState.FAILED)
 
     async def _insist(self, change: Callable[..., object], job: JobRecord, *arguments: object) -> bool:
         """Store how an attempt ended; whether that was accepted.

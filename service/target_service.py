@@ -17,6 +17,7 @@ from .crash import Place, crash_point
 from .definitions import draw_bytes, field_error
 from .errors import bad_field
 from .failures import raise_failed
+from .handing import target_path
 from .paging import page_size
 from .registration import find_target, register, remove_target
 from .store import targets
@@ -37,6 +38,7 @@ class TargetService(pb_grpc.TargetServiceServicer):
 
     async def CreateTarget(self, request: pb.CreateTargetRequest, context: Any) -> pb.Target:
         self._core.refuse_if_stopping()
+        self._checks.refuse_if_busy()
         request_id = names.check_request_id(request.request_id)
         target = await register(self._core, request.definition, request.target_id, request_id)
         crash_point(Place.TARGET_STORED)
@@ -69,7 +71,7 @@ class TargetService(pb_grpc.TargetServiceServicer):
         name = names.parse(names.TARGETS, request.name, "name")
         target = await self._core.store.read(jobs.ready_target, name)
         _check_points(request, target, self._core)
-        path = str(self._core.artefacts.path(target.digest))
+        path = await target_path(self._core, target.digest)
         evaluate = worker_pb2.WorkerCommand.Evaluate(target_path=path, x=request.x, include_sites=request.include_sites)
         return (await self._ask(worker_pb2.WorkerCommand(evaluate=evaluate), path)).evaluated
 
@@ -78,7 +80,7 @@ class TargetService(pb_grpc.TargetServiceServicer):
 
     async def _ready_path(self, name: str) -> str:
         target = await self._core.store.read(jobs.ready_target, names.parse(names.TARGETS, name, "name"))
-        return str(self._core.artefacts.path(target.digest))
+        return await target_path(self._core, target.digest)
 
     async def _ask(self, command: worker_pb2.WorkerCommand, key: str) -> worker_pb2.WorkerEvent:
         self._core.refuse_if_stopping()

@@ -1,9 +1,11 @@
 """TrainingService: jobs that train samplers of targets and models of data sets."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
+from google.protobuf.empty_pb2 import Empty
 from sqlalchemy import Connection
 
 from gephyra.protos import training_service_pb2 as pb
@@ -12,7 +14,7 @@ from gephyra.samplers.denoising.settings import DenoisingSettings, Head
 from gephyra.samplers.settings import TrainingSettings
 
 from . import jobs, names
-from .config import TENANT
+from .config import TENANT, ServerConfig
 from .convert import to_job
 from .core import Core, request_digest
 from .crash import Place, crash_point
@@ -22,12 +24,15 @@ from .errors import InvalidArgument, Reason
 from .following import remember_call
 from .paging import page_size
 from .registration import find_sampler
+from .retry import retry
 from .settings import from_config
+from .slots import refuse_if_never
 from .store import jobs as job_store
 from .store.records import DatasetRecord, JobRecord, JobState, SamplerRecord
 from .supervisor import Supervisor
 from .tracing import CURRENT
 from .watch import watch
+from .workspace import forget, settle
 
 __all__ = ["TrainingService"]
 
@@ -42,7 +47,7 @@ class TrainingService(pb_grpc.TrainingServiceServicer):
     async def CreateTrainingJob(self, request: pb.CreateTrainingJobRequest, context: Any) -> pb.TrainingJob:
         self._core.refuse_if_stopping()
         names.check_request_id(request.request_id)
-        job = await self._core.store.write(_create, request, self._core.clock())
+        job = await self._core.store.write(_create, request, self._core.clock(), self._core.config)
         crash_point(Place.JOB_STORED)
         await remember_call(self._core, job.name, CURRENT.get())
         self._supervisor.wake()
@@ -64,7 +69,44 @@ class TrainingService(pb_grpc.TrainingServiceServicer):
         self._core.bus.publish(name)
         if job.state is JobState.CANCELLING:
             self._supervisor.cancel(name)
+        # One that was paused, or waited again, has checkpoints and no attempt that would clean up.
+        await asyncio.to_thread(settle, self._core.job_folder(name), job.state)
         return to_job(job)
+
+    async def PauseTrainingJob(self, request: pb.PauseTrainingJobRequest, context: Any) -> pb.TrainingJob:
+        name, request_id = names.parse(names.JOBS, request.name, "name"), names.check_request_id(request.request_id)
+        now = self._core.clock()
+        job = await self._core.store.write(jobs.pause, name, request_id, request_digest(request), now)
+        crash_point(Place.PAUSE_STORED)
+        self._core.bus.publish(name)
+        if job.pausing:
+            self._supervisor.pause(name)
+        return to_job(job)
+
+    async def ResumeTrainingJob(self, request: pb.ResumeTrainingJobRequest, context: Any) -> pb.TrainingJob:
+        self._core.refuse_if_stopping()
+        name, request_id = names.parse(names.JOBS, request.name, "name"), names.check_request_id(request.request_id)
+        digest, now, limits = request_digest(request), self._core.clock(), self._core.config.limits
+        job = await self._core.store.write(jobs.resume, name, request_id, digest, now, limits)
+        self._core.bus.publish(name)
+        self._supervisor.wake()
+        return to_job(job)
+
+    async def RetryTrainingJob(self, request: pb.RetryTrainingJobRequest, context: Any) -> pb.TrainingJob:
+        self._core.refuse_if_stopping()
+        name, request_id = names.parse(names.JOBS, request.name, "name"), names.check_request_id(request.request_id)
+        job = await retry(self._core, name, request_id, request_digest(request))
+        crash_point(Place.JOB_STORED)
+        await remember_call(self._core, job.name, CURRENT.get())
+        self._supervisor.wake()
+        return to_job(job)
+
+    async def DeleteTrainingJob(self, request: pb.DeleteTrainingJobRequest, context: Any) -> Empty:
+        name, request_id = names.parse(names.JOBS, request.name, "name"), names.check_request_id(request.request_id)
+        await self._core.store.write(jobs.remove, name, request_id, request_digest(request), self._core.clock())
+        crash_point(Place.JOB_DELETED)
+        await asyncio.to_thread(forget, self._core.job_folder(name))
+        return Empty()
 
     async def WatchTrainingJob(
         self, request: pb.WatchTrainingJobRequest, context: Any
@@ -74,14 +116,22 @@ class TrainingService(pb_grpc.TrainingServiceServicer):
             yield pb.WatchTrainingJobResponse(event=event)
 
 
-def _create(connection: Connection, request: pb.CreateTrainingJobRequest, now: int) -> JobRecord:
-    """The new job, or the one that the same request made before: what it starts from may be gone by now."""
+def _create(
+    connection: Connection, request: pb.CreateTrainingJobRequest, now: int, config: ServerConfig | None = None
+) -> JobRecord:
+    """The new job, or the one that the same request made before: what it starts from may be gone by now.
+
+    Without a configuration every job has room.
+    """
     digest = request_digest(request)
     known = jobs.recall(connection, request.request_id, digest)
     if known is not None:
         return known
     make = _of_dataset if request.dataset or request.HasField("denoising") else _of_target
-    return jobs.create(connection, make(connection, request, now), request.request_id, digest)
+    job = make(connection, request, now)
+    if config is not None:
+        refuse_if_never(job.settings, config)
+    return jobs.create(connection, job, request.request_id, digest, config.limits if config else None)
 
 
 def _of_dataset(connection: Connection, request: pb.CreateTrainingJobRequest, now: int) -> JobRecord:

@@ -5,22 +5,23 @@ end of the blob concerns it; a data set takes the blob away. Blocking.
 """
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from .artefacts import Artefacts
+from .objects import Objects
 
 __all__ = ["Upload", "Uploads"]
 
 
 class Uploads:
-    """The blobs below `folder`; made if missing."""
+    """The blobs below `folder`, made with the first of them. Arguments as for Artefacts."""
 
-    def __init__(self, folder: Path) -> None:
-        self.whole = Artefacts(folder)
+    def __init__(self, folder: Path, objects: Objects | None = None, owner: str = "") -> None:
+        self.whole = Artefacts(folder, objects, "uploads/", owner)
         self._unfinished = folder / "unfinished"
-        self._unfinished.mkdir(exist_ok=True)
 
     def received(self, sha256: str) -> int:
         """Bytes of an unfinished blob that can be gone on from."""
@@ -28,12 +29,17 @@ class Uploads:
 
     def begin(self, sha256: str) -> "Upload":
         """A stream of the blob of this digest, a context."""
+        self._unfinished.mkdir(parents=True, exist_ok=True)
         return Upload(self.whole, self._part(sha256))
+
+    def unfinished(self) -> Iterator[Path]:
+        """The files of those of which only a beginning came."""
+        return self._unfinished.glob("*")
 
     def sweep(self, horizon: float) -> list[str]:
         """Drop what has waited since before `horizon` (seconds since 1970); the digests of the whole blobs among it."""
-        old = [path for path in self._unfinished.iterdir() if path.stat().st_mtime < horizon]
-        whole = [each for each in self.whole.digests() if self.whole.path(each).stat().st_mtime < horizon]
+        old = [path for path in self.unfinished() if _older(path, horizon)]
+        whole = [each for each in self.whole.digests() if _older(self.whole.path(each), horizon)]
         for path in [*old, *map(self.whole.path, whole)]:
             path.unlink(missing_ok=True)
         return whole
@@ -101,6 +107,13 @@ class Upload:
     def drop(self) -> None:
         """Forget what came: it is not what was announced."""
         self._over = True
+
+
+def _older(path: Path, horizon: float) -> bool:
+    # Another server may have taken it in between.
+    with contextlib.suppress(FileNotFoundError):
+        return path.stat().st_mtime < horizon
+    return False
 
 
 def _size(path: Path) -> int:

@@ -14,7 +14,8 @@ from gephyra.protos import (
     training_service_pb2,
 )
 
-from ..channel import Connection, Host, RemoteHost
+from ..addresses import RemoteHost
+from ..channel import Connection, Host
 from ..denoising import DenoisingOptions
 from ..errors import InvalidArgument, NotFound
 from ..info import ServerInfo, info_from_message
@@ -22,7 +23,7 @@ from ..local import LocalHost
 from ..request import full_name, new_request_id
 from ..tracing import tracing
 from ..training import job_request
-from ..upload import move_arrays, sampler_requests
+from ..upload import import_sampler, move_arrays
 from .dataset import AsyncDataset, explained, sent, upload
 from .job import AsyncJob
 from .sampler import AsyncSamplerHandle
@@ -36,15 +37,14 @@ if TYPE_CHECKING:
 __all__ = ["AsyncClient"]
 
 _CHECK_SECONDS = 300.0
-_IMPORT_SECONDS = 300.0
 _PAGE_SIZE = 100
 
 
 class AsyncClient:
-    """A client of one server, for asyncio.
+    """A client of one server, or of several that share a database, for asyncio.
 
     Args:
-        address: `host:port`, or `unix:PATH`.
+        address: `host:port`, or `unix:PATH`; of several servers `host:port,host:port`.
         patience: Seconds without progress after which a broken stream is given up.
         tracer_provider: Of OpenTelemetry, for a span a call. None: what its environment variables say, else no spans.
 
@@ -139,7 +139,8 @@ class AsyncClient:
         learn_prior: bool | None = None, learn_annealing: bool | None = None, learn_time: bool | None = None,
         diffusion_rate: float | None = None, prior_rate: float | None = None, annealing_rate: float | None = None,
         time_rate: float | None = None, reward_to_go: bool | None = None, ema: float | None = None,
-        device: str | None = None, precision: str | None = None, **model: Unpack[DenoisingOptions],
+        device: str | None = None, precision: str | None = None, workers: int | None = None,
+        **model: Unpack[DenoisingOptions],
     ) -> AsyncJob:  # fmt: skip
         """Start to train a sampler of a target, or a model of a data set; the job, at once.
 
@@ -183,6 +184,7 @@ class AsyncClient:
             ema: Decay a step of the averaged parameters that the sampler keeps, in [0, 1); 0, the last ones.
             device: `auto` (default: a GPU where the server has one), `cpu` or `cuda`.
             precision: `float32` (default) or `float64`, of states and networks; weights are always float64.
+            workers: Processes that share the paths of a step, up to rounding the same run; 1.
             **model: What only a model of data has: see DenoisingOptions, also for its other defaults.
 
         Raises:
@@ -199,7 +201,7 @@ class AsyncClient:
             integrator=integrator, learning_rate=learning_rate, learn_diffusion=learn_diffusion,
             learn_prior=learn_prior, learn_annealing=learn_annealing, learn_time=learn_time,
             diffusion_rate=diffusion_rate, prior_rate=prior_rate, annealing_rate=annealing_rate, time_rate=time_rate,
-            reward_to_go=reward_to_go, ema=ema, device=device, precision=precision,
+            reward_to_go=reward_to_go, ema=ema, device=device, precision=precision, workers=workers,
         )  # fmt: skip
         request = job_request(target, options, model)
         try:
@@ -239,8 +241,7 @@ class AsyncClient:
         Raises:
             InvalidArgument: (SAMPLER_FILE_INVALID) for a file that is damaged or something else.
         """
-        requests = sampler_requests(Path(path), (name or "").removeprefix("targets/"), new_request_id())
-        message = await self._connection.upload(lambda stubs: stubs.samplers.ImportSampler, requests, _IMPORT_SECONDS)
+        message = await import_sampler(self._connection, Path(path), (name or "").removeprefix("targets/"))
         return AsyncSamplerHandle(self._connection, message)
 
     async def target(self, name: str) -> AsyncTargetHandle:

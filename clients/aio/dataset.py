@@ -90,7 +90,9 @@ async def explained(connection: Connection, target: str, error: NotFound) -> Not
         f"there is no target {target}, but a data set of that name; to model it: "
         f'client.train("{name}", method="denoising"), or gephyra train --dataset {name}'
     )
-    return NotFound(sentence, reason=error.reason, metadata=error.metadata, violations=error.violations)
+    return NotFound(
+        sentence, reason=error.reason, metadata=error.metadata, violations=error.violations, request_id=error.request_id
+    )
 
 
 async def _created(connection: Connection, request: dataset_service_pb2.CreateDatasetRequest) -> AsyncDataset:

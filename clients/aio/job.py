@@ -1,6 +1,7 @@
-"""Training jobs: watch, wait, cancel."""
+"""Training jobs: watch, wait, pause, resume, cancel, retry, delete."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Self
@@ -8,7 +9,7 @@ from typing import Self
 from gephyra.protos import sampler_service_pb2, training_service_pb2
 
 from ..channel import Connection
-from ..errors import DeadlineExceeded, GephyraError, JobCancelled, JobFailed, OutOfRange, Unavailable
+from ..errors import DataLoss, DeadlineExceeded, GephyraError, JobCancelled, JobFailed, OutOfRange, Unavailable
 from ..events import Event, event_from_message
 from ..facts import JobFacts
 from ..progress import progress_display
@@ -19,6 +20,8 @@ from ..words import JobState
 from .sampler import AsyncSamplerHandle
 
 __all__ = ["AsyncJob"]
+
+logger = logging.getLogger(__name__)
 
 # The server sends a bookmark every 15 s: longer silence is a broken stream.
 _SILENCE_SECONDS = 45.0
@@ -55,26 +58,32 @@ class AsyncJob(JobFacts):
     async def watch(self, after_sequence: int = 0) -> AsyncGenerator[Event, None]:
         """All events after `after_sequence`, past ones first, until the job is in a final state.
 
-        Each event comes once, in order; a watch that breaks is resumed where it broke.
+        Each event comes once, in order; a watch that breaks is resumed where it broke. Of metrics in a row a reader
+        that is late gets the newest, see `Event.coalesced`. Events that the server does not keep any more are left
+        out, with a warning in the log.
+
+        Raises DataLoss if an event is missing or comes twice.
         """
         seen, patience = after_sequence, Patience(self._connection.patience)
         while True:
             try:
                 async with aclosing(self._stream(seen)) as events:
-                    async for event in events:
-                        if event.sequence > seen:
-                            seen = event.sequence
+                    async for sequence, event in events:
+                        seen = sequence
+                        if event is not None:
                             yield event
                 if (await self.refresh()).state.final:
                     return
                 raise Unavailable(f"the watch of {self.name} ended before the job")
             except OutOfRange as error:
-                seen = _oldest(error, seen)
+                oldest = _oldest(error, seen)
+                logger.warning("the events %d to %d of %s are not kept any more", seen + 1, oldest - 1, self.name)
+                seen = oldest - 1
             except GephyraError as error:
                 await patience.wait(error, seen)
 
     async def result(self, *, progress: bool = True, timeout: float | None = None) -> AsyncSamplerHandle:
-        """Wait for the job to end; the sampler it made.
+        """Wait for the job to end; the sampler it made. One that is paused is waited for too, until it is resumed.
 
         Args:
             progress: Show a bar, where there is a terminal or a notebook to show it.
@@ -103,7 +112,7 @@ class AsyncJob(JobFacts):
                     if isinstance(error, GephyraError):
                         raise
                     raise DeadlineExceeded(
-                        f"{self.name} is still {self.state.value.lower()} after {timeout} s; wait again with result()"
+                        f"{self.name} is still {self.state.told} after {timeout} s; wait again with result()"
                     ) from None
                 if event is None:
                     return
@@ -123,7 +132,7 @@ class AsyncJob(JobFacts):
             case JobState.CANCELLED:
                 raise JobCancelled(f"{self.name} was cancelled")
             case state:
-                raise DeadlineExceeded(f"{self.name} has not ended, it is {state.value.lower()}; wait with result()")
+                raise DeadlineExceeded(f"{self.name} has not ended, it is {state.told}; wait with result()")
 
     async def cancel(self) -> Self:
         """Ask the server to stop the job; returns when it has agreed, see `state`. An ended job stays as it is."""
@@ -131,25 +140,78 @@ class AsyncJob(JobFacts):
         self._message = await self._connection.unary(lambda stubs: stubs.training.CancelTrainingJob, request)
         return self
 
-    async def _stream(self, after_sequence: int) -> AsyncGenerator[Event, None]:
-        """One stream of events; keeps state and metrics of the record up to date."""
-        request = training_service_pb2.WatchTrainingJobRequest(name=self.name, after_sequence=after_sequence)
+    async def pause(self) -> Self:
+        """Ask the server to stop the job at a checkpoint; returns when it has agreed, see `state` and `pausing`.
+
+        Raises FailedPrecondition (JOB_STATE_UNSUITED) for a job that has ended or is being cancelled.
+        """
+        request = training_service_pb2.PauseTrainingJobRequest(name=self.name, request_id=new_request_id())
+        self._message = await self._connection.unary(lambda stubs: stubs.training.PauseTrainingJob, request)
+        return self
+
+    async def resume(self) -> Self:
+        """Have a paused job go on from its checkpoint when there is room; a pause that has not come is taken back.
+
+        Raises FailedPrecondition (JOB_STATE_UNSUITED) for a job that has ended or is being cancelled, ResourceExhausted
+        (QUOTA_EXCEEDED) if too many jobs wait.
+        """
+        request = training_service_pb2.ResumeTrainingJobRequest(name=self.name, request_id=new_request_id())
+        self._message = await self._connection.unary(lambda stubs: stubs.training.ResumeTrainingJob, request)
+        return self
+
+    async def retry(self) -> "AsyncJob":
+        """A new job of the same subject and options, from the last checkpoint of this one if it failed.
+
+        Raises FailedPrecondition (JOB_STATE_UNSUITED) unless this one has failed or was cancelled, (SUBJECT_CHANGED) if
+        what it was about has other content now; NotFound if that is gone; ResourceExhausted (QUOTA_EXCEEDED).
+        """
+        request = training_service_pb2.RetryTrainingJobRequest(name=self.name, request_id=new_request_id())
+        message = await self._connection.unary(lambda stubs: stubs.training.RetryTrainingJob, request)
+        return AsyncJob(self._connection, message)
+
+    async def delete(self) -> None:
+        """Remove a job that has ended from the server, with events, logs and checkpoints. Its sampler stays.
+
+        Raises FailedPrecondition (JOB_STATE_UNSUITED) for a job that has not ended.
+        """
+        request = training_service_pb2.DeleteTrainingJobRequest(name=self.name, request_id=new_request_id())
+        await self._connection.unary(lambda stubs: stubs.training.DeleteTrainingJob, request)
+
+    async def _stream(self, seen: int) -> AsyncGenerator[tuple[int, Event | None], None]:
+        """The events of one stream with their sequence numbers, None for a kind that this client does not know.
+
+        Keeps state and metrics of the record up to date.
+        """
+        request = training_service_pb2.WatchTrainingJobRequest(name=self.name, after_sequence=seen)
         stream = self._connection.stream(lambda stubs: stubs.training.WatchTrainingJob, request, _SILENCE_SECONDS)
         async with aclosing(stream) as answers:
             async for answer in answers:
-                event = event_from_message(answer.event)
-                if event is None:
+                if answer.event.HasField("bookmark"):
                     continue
-                if event.state is not None:
+                seen = _next(self.name, seen, answer.event)
+                event = event_from_message(answer.event)
+                if answer.event.HasField("state"):
                     self._message.state = answer.event.state
-                if event.metrics is not None:
+                    self._message.pause_requested = False
+                if answer.event.HasField("metrics"):
                     self._message.metrics.CopyFrom(answer.event.metrics)
-                yield event
+                yield seen, event
+
+
+def _next(name: str, seen: int, event: training_service_pb2.TrainingEvent) -> int:
+    """The sequence number of an event that is the next one after `seen`; raises DataLoss if it is not."""
+    if event.sequence != seen + 1 + event.coalesced or event.coalesced < 0:
+        raise DataLoss(
+            f"the watch of {name} has a gap or a repetition: after event {seen} came {event.sequence}, "
+            f"which stands for {event.coalesced} more",
+            reason="EVENTS_MISSING",
+        )
+    return event.sequence
 
 
 def _oldest(error: OutOfRange, seen: int) -> int:
-    """The place before the oldest event that the server still has; raises the error if it does not say so."""
+    """The oldest event that the server still has; raises the error if it does not say so."""
     oldest = int(error.metadata.get("oldest_sequence", 0))
     if oldest <= seen + 1:
         raise error
-    return oldest - 1
+    return oldest

@@ -187,17 +187,28 @@ class AsyncSamplerHandle(SamplerFacts):
         """
         final = Path(path)
         partial = final.with_name(f".{final.name}.partial")
-        request = sampler_service_pb2.ExportSamplerRequest(name=self.name)
+        patience = Patience(self._connection.patience)
         try:
-            stream = self._connection.stream(lambda stubs: stubs.samplers.ExportSampler, request)
-            with partial.open("wb") as file:
-                async with aclosing(stream) as parts:
-                    async for part in parts:
-                        file.write(part.data)
+            while not await self._export(partial, patience):
+                pass
             partial.replace(final)
         finally:
             partial.unlink(missing_ok=True)
         return final
+
+    async def _export(self, path: Path, patience: Patience) -> bool:
+        """Write the file; False if the stream broke, after waiting for another one."""
+        request = sampler_service_pb2.ExportSamplerRequest(name=self.name)
+        stream = self._connection.stream(lambda stubs: stubs.samplers.ExportSampler, request)
+        try:
+            with path.open("wb") as file:
+                async with aclosing(stream) as parts:
+                    async for part in parts:
+                        file.write(part.data)
+        except GephyraError as error:
+            await patience.wait(error, 0)
+            return False
+        return True
 
     async def delete(self) -> None:
         """Remove the sampler from the server."""

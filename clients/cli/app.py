@@ -2,7 +2,7 @@
 
 import typer
 
-from . import data, dataset, db, jobs, samplers, server, targets
+from . import data, dataset, db, job_orders, jobs, samplers, server, targets
 from .doctor import doctor
 from .errors import ErrorGroup
 
@@ -37,8 +37,11 @@ app.add_typer(dataset.app, name="dataset")
 app.add_typer(db.app, name="db")
 app.command("train")(jobs.train)
 app.command("watch")(jobs.watch)
-app.command("jobs")(jobs.jobs)
-app.command("cancel")(jobs.cancel)
+app.add_typer(jobs.app, name="jobs")
+app.command("pause")(job_orders.pause)
+app.command("resume")(job_orders.resume)
+app.command("cancel")(job_orders.cancel)
+app.command("retry")(job_orders.retry)
 app.command("samplers")(samplers.samplers)
 app.command("draw")(samplers.draw)
 app.command("evidence")(samplers.evidence)

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from ..local import DATABASE_URL, require_server, server_environment, server_module
-from .options import DatabaseUrl, Json
+from ..local import ARTEFACTS_URL, DATABASE_URL, require_server, server_environment, server_module
+from .options import ArtefactsUrl, DatabaseUrl, Json
 
-__all__ = ["app", "backup", "check", "upgrade"]
+__all__ = ["app", "backup", "check", "gc", "upgrade"]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,14 +36,16 @@ def upgrade(data: _Data = _DEFAULT, database_url: DatabaseUrl = "", as_json: Jso
 
 
 @app.command("check")
-def check(data: _Data = _DEFAULT, database_url: DatabaseUrl = "", as_json: Json = False) -> None:
-    """Look for damage, an earlier version, and tables that are not what they should be; exit code 1 if there is any.
+def check(
+    data: _Data = _DEFAULT, database_url: DatabaseUrl = "", artefacts_url: ArtefactsUrl = "", as_json: Json = False
+) -> None:
+    """Look for damage, an earlier version, tables that are not what they should be, content that is missing or corrupt.
 
-    The server may be running.
+    Exit code 1 if there is any. Every needed file is read. The server may be running.
 
     Example: `gephyra db check --data gephyra-data`
     """
-    _run(["check"], data, database_url, as_json)
+    _run(["check"], data, database_url, as_json, artefacts_url)
 
 
 @app.command("backup")
@@ -64,8 +66,28 @@ def backup(
     _run(["backup", str(file)], data, database_url, as_json)
 
 
-def _run(words: list[str], data: Path, database_url: str, as_json: bool) -> None:
+@app.command("gc")
+def gc(
+    data: _Data = _DEFAULT,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would go.")] = False,
+    grace: Annotated[float, typer.Option(metavar="HOURS", help="What is younger stays.")] = 24.0,
+    database_url: DatabaseUrl = "",
+    artefacts_url: ArtefactsUrl = "",
+    as_json: Json = False,
+) -> None:
+    """Remove content that nothing needs: of deleted targets and samplers, uploads nobody took, logs of deleted jobs.
+
+    A running server does the same once a day. This is for one that is stopped; with `--dry-run` it may be running.
+
+    Example: `gephyra db gc --data gephyra-data --dry-run`
+    """
+    words = ["gc", "--grace", str(grace), *["--dry-run"] * dry_run]
+    _run(words, data, database_url, as_json, artefacts_url)
+
+
+def _run(words: list[str], data: Path, database_url: str, as_json: bool, artefacts_url: str = "") -> None:
     """The command takes this process' place, with its exit code."""
     require_server()
     command = [*server_module("gephyra.service.administer"), *words, "--data", str(data)]
-    os.execve(command[0], command + ["--json"] * as_json, {**server_environment(), DATABASE_URL: database_url})
+    environment = {**server_environment(), DATABASE_URL: database_url, ARTEFACTS_URL: artefacts_url}
+    os.execve(command[0], command + ["--json"] * as_json, environment)

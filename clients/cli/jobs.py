@@ -7,6 +7,7 @@ import typer
 from ..errors import InvalidArgument, Violation
 from ..facts import summary
 from ..sync import Job, SamplerHandle
+from .job_orders import delete
 from .model import (
     Blocks,
     Head,
@@ -55,9 +56,13 @@ from .training import (
     TargetEvaluations,
     TimeRate,
     Width,
+    Workers,
 )  # fmt: skip
 
-__all__ = ["cancel", "jobs", "train", "watch"]
+__all__ = ["app", "jobs", "train", "watch"]
+
+app = typer.Typer()
+app.command("delete")(delete)
 
 _Name = Annotated[str, typer.Argument(help="Id of the job, as `gephyra jobs` lists it.")]
 
@@ -73,8 +78,9 @@ def train(
     learn_prior: LearnPrior = None, learn_annealing: LearnAnnealing = None, learn_time: LearnTime = None,
     diffusion_rate: DiffusionRate = None, prior_rate: PriorRate = None, annealing_rate: AnnealingRate = None,
     time_rate: TimeRate = None, reward_to_go: RewardToGo = None, ema: Ema = None, seed: Seed = 0, device: Device = None,
-    precision: Precision = None, prediction: Prediction = None, weighting: Weighting = None, schedule: Schedule = None,
-    levels: Levels = None, head: Head = None, time_steps: TimeSteps = None, high: High = None, blocks: Blocks = None,
+    precision: Precision = None, workers: Workers = None, prediction: Prediction = None, weighting: Weighting = None,
+    schedule: Schedule = None, levels: Levels = None, head: Head = None, time_steps: TimeSteps = None,
+    high: High = None, blocks: Blocks = None,
     image: Image = None, weight_decay: WeightDecay = None, validation: Validation = None, solver: Solver = None,
     solver_steps: SolverSteps = None, score_of: ScoreOf = None,
     detach: Annotated[bool, typer.Option("--detach", help="Do not wait (with --server only).")] = False,
@@ -104,7 +110,7 @@ def train(
             learning_rate=learning_rate, learn_diffusion=learn_diffusion, learn_prior=learn_prior,
             learn_annealing=learn_annealing, learn_time=learn_time, diffusion_rate=diffusion_rate,
             prior_rate=prior_rate, annealing_rate=annealing_rate, time_rate=time_rate, reward_to_go=reward_to_go,
-            ema=ema, device=device, precision=precision, prediction=prediction, weighting=weighting,
+            ema=ema, device=device, precision=precision, workers=workers, prediction=prediction, weighting=weighting,
             schedule=schedule, levels=levels, head=head, time_steps=time_steps, high=high, blocks=blocks,
             image=image_of(image), weight_decay=weight_decay, validation=validation, solver=solver,
             solver_steps=solver_steps, score_of=score_of,
@@ -136,11 +142,14 @@ def watch(
         job.outcome()
 
 
-def jobs(server: Server = None, folder: Folder = None, as_json: Json = False) -> None:
-    """List all training jobs.
+@app.callback(invoke_without_command=True)
+def jobs(context: typer.Context, server: Server = None, folder: Folder = None, as_json: Json = False) -> None:
+    """List all training jobs, or delete one.
 
     Example: `gephyra jobs --folder runs`
     """
+    if context.invoked_subcommand is not None:
+        return
     with connect(server, folder) as client:
         listed = client.jobs()
     if as_json:
@@ -157,16 +166,6 @@ def jobs(server: Server = None, folder: Folder = None, as_json: Json = False) ->
         for job in listed
     ]
     print_rows(("job", "state", "of", "sampler", "progress"), rows, names=("of", "sampler"))
-
-
-def cancel(name: _Name, server: Server = None, folder: Folder = None, as_json: Json = False) -> None:
-    """Stop a training job for good.
-
-    Example: `gephyra cancel job-0a1b2c3d4e5f --server localhost:50051`
-    """
-    with connect(server, folder) as client:
-        job = client.job(name).cancel()
-    print_json(job.to_json()) if as_json else say(f"{job.name} is {job.state.value.lower()}")
 
 
 def _progress(job: Job) -> str:

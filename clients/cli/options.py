@@ -7,14 +7,14 @@ import click
 import typer
 
 from ..errors import InvalidArgument, Violation
-from ..local import DATABASE_URL
+from ..local import ARTEFACTS_URL, DATABASE_URL
 from ..sync import Client
 
-__all__ = ["DatabaseUrl", "Folder", "Json", "Seed", "Server", "connect"]
+__all__ = ["ArtefactsUrl", "DatabaseUrl", "Folder", "Json", "Seed", "Server", "connect"]
 
 Server = Annotated[
     str | None,
-    typer.Option("--server", "-s", envvar="GEPHYRA_SERVER", metavar="HOST:PORT", help="A server that is running."),
+    typer.Option("--server", "-s", envvar="GEPHYRA_SERVER", metavar="HOST:PORT[,...]", help="A running server."),
 ]
 Folder = Annotated[
     Path | None,
@@ -25,6 +25,13 @@ DatabaseUrl = Annotated[
     typer.Option(
         envvar=DATABASE_URL, metavar="URL", show_default=False,
         help="PostgreSQL in place of SQLite, postgresql+psycopg://user@host/database; needs `gephyra[postgres]`.",
+    ),
+]  # fmt: skip
+ArtefactsUrl = Annotated[
+    str,
+    typer.Option(
+        envvar=ARTEFACTS_URL, metavar="URL", show_default=False,
+        help="Store of objects that keeps the artefacts, s3://bucket/prefix; needs `gephyra[objects]`.",
     ),
 ]  # fmt: skip
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from ..demo import DemoSettings, run_demo
-from ..local import DATABASE_URL, require_server, server_command, server_environment
-from .options import DatabaseUrl, Folder, Json, Seed, Server, connect
+from ..local import ARTEFACTS_URL, DATABASE_URL, require_server, server_command, server_environment
+from .options import ArtefactsUrl, DatabaseUrl, Folder, Json, Seed, Server, connect
 from .output import print_json, print_rows, say
 from .training import Loss, Method, Precondition
 
@@ -21,11 +21,19 @@ def serve(
     data: Annotated[Path, typer.Option(help="Folder that keeps everything.")] = Path("gephyra-data"),
     listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Loopback address.")] = "127.0.0.1:50051",
     socket: Annotated[Path | None, typer.Option(help="Unix socket instead of an address.")] = None,
-    running_jobs: Annotated[int, typer.Option(help="Training jobs that run at once.")] = 1,
+    running_jobs: Annotated[
+        int | None, typer.Option(help="Training jobs that run at once [default: as --cpus, or 1].")
+    ] = None,
+    cpus: Annotated[int | None, typer.Option(help="Processors for training jobs together.")] = None,
+    gpus: Annotated[
+        str | None, typer.Option(metavar="LIST", help="GPUs for training jobs, one a job, like 0,1; empty: none.")
+    ] = None,
+    queued_jobs: Annotated[int, typer.Option(help="Training jobs that may wait; more are refused.")] = 100,
     draw_workers: Annotated[int, typer.Option(help="Processes that draw.")] = 1,
     draw_cache: Annotated[int, typer.Option(metavar="MIB", help="Memory for draws made lately; 0: none.")] = 64,
     executor: Annotated[str, typer.Option(metavar="local|ray", help="Where workers run.")] = "local",
     ray_address: Annotated[str, typer.Option(metavar="auto|HOST:PORT", help="Of the Ray cluster.")] = "auto",
+    keep_events: Annotated[int, typer.Option(metavar="N", help="Newest events of each job to keep.")] = 10_000,
     admin_port: Annotated[
         int | None, typer.Option(metavar="PORT", help="Port of /metrics (Prometheus) and /healthz; 0: a free one.")
     ] = None,
@@ -35,6 +43,7 @@ def serve(
         str | None, typer.Option(metavar="EXPORTER", help="OpenTelemetry exporter, for example otlp or console.")
     ] = None,
     database_url: DatabaseUrl = "",
+    artefacts_url: ArtefactsUrl = "",
     as_json: Json = False,
 ) -> None:
     """Run a server until Ctrl-C or SIGTERM. It refuses addresses other than loopback.
@@ -43,13 +52,16 @@ def serve(
     """
     require_server()
     place = ["--listen", listen] if socket is None else ["--socket", str(socket)]
-    sizes = ["--running-jobs", str(running_jobs), "--draw-workers", str(draw_workers), "--draw-cache", str(draw_cache)]
+    sizes = ["--queued-jobs", str(queued_jobs), "--draw-workers", str(draw_workers), "--draw-cache", str(draw_cache)]
+    sizes += ["--keep-events", str(keep_events)]
+    slots = (("--running-jobs", running_jobs), ("--cpus", cpus), ("--gpus", gpus))
+    sizes += [word for option, value in slots if value is not None for word in (option, str(value))]
     where = ["--executor", executor, "--ray-address", ray_address]
     seen = ["--admin-host", admin_host, "--log-format", log_format]
     seen += [] if admin_port is None else ["--admin-port", str(admin_port)]
     seen += [] if traces is None else ["--traces", traces]
     command = [*server_command(data), *place, *sizes, *where, *seen]
-    environment = {**server_environment(), DATABASE_URL: database_url}
+    environment = {**server_environment(), ARTEFACTS_URL: artefacts_url, DATABASE_URL: database_url}
     if as_json:
         raise typer.Exit(_serve_json(command, environment))
     # The server takes this process' place: signals reach it directly.

@@ -11,7 +11,7 @@ __all__ = [
     "AnnealingRate", "BatchSize", "Device", "DiffusionRate", "Ema", "GoalEssFraction", "GoalGap", "Integrator",
     "Iterations", "LearnAnnealing", "LearnDiffusion", "LearnPrior", "LearnTime", "LearningRate", "Loss", "Method",
     "Precision", "Precondition", "Preset", "PriorRate", "RewardToGo", "Samples", "Seconds", "Start", "Steps",
-    "TargetEvaluations", "TimeRate", "Width",
+    "TargetEvaluations", "TimeRate", "Width", "Workers",
 ]  # fmt: skip
 
 _BUDGET, _MODEL, _LEARNED, _MACHINE = "Budget (one of four) and goal", "Model", "What is learned, and how", "Machine"
@@ -121,4 +121,11 @@ Device = Annotated[
 Precision = Annotated[
     str | None,
     typer.Option(help=f"Of states and networks: {_list(PRECISIONS)}; float32 if not given.", rich_help_panel=_MACHINE),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        help="Processes that share the paths of a step; the batch must be a multiple; 1 if not given.",
+        rich_help_panel=_MACHINE,
+    ),
 ]

@@ -24,10 +24,10 @@ __all__ = ["Client"]
 
 
 class Client:
-    """A client of one server.
+    """A client of one server, or of several that share a database.
 
     Args:
-        address: `host:port`, or `unix:PATH`.
+        address: `host:port`, or `unix:PATH`; of several servers `host:port,host:port`.
         patience: Seconds without progress after which a broken stream is given up.
         tracer_provider: Of OpenTelemetry, for a span a call. None: what its environment variables say, else no spans.
 
@@ -121,7 +121,8 @@ class Client:
         learn_prior: bool | None = None, learn_annealing: bool | None = None, learn_time: bool | None = None,
         diffusion_rate: float | None = None, prior_rate: float | None = None, annealing_rate: float | None = None,
         time_rate: float | None = None, reward_to_go: bool | None = None, ema: float | None = None,
-        device: str | None = None, precision: str | None = None, **model: Unpack[DenoisingOptions],
+        device: str | None = None, precision: str | None = None, workers: int | None = None,
+        **model: Unpack[DenoisingOptions],
     ) -> Job:  # fmt: skip
         """Start to train a sampler of a target, or a model of a data set; the job, at once.
 
@@ -146,7 +147,7 @@ class Client:
             learn_diffusion=learn_diffusion, learn_prior=learn_prior, learn_annealing=learn_annealing,
             learn_time=learn_time, diffusion_rate=diffusion_rate, prior_rate=prior_rate,
             annealing_rate=annealing_rate, time_rate=time_rate, reward_to_go=reward_to_go, ema=ema, device=device,
-            precision=precision, **model,
+            precision=precision, workers=workers, **model,
         )  # fmt: skip
         return Job(self._bridge, self._bridge.run(training))
 

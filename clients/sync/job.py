@@ -1,4 +1,4 @@
-"""Training jobs: watch, wait, cancel."""
+"""Training jobs: watch, wait, pause, resume, cancel, retry, delete."""
 
 import sys
 from collections.abc import Iterator
@@ -39,12 +39,16 @@ class Job(JobFacts):
     def watch(self, after_sequence: int = 0) -> Iterator[Event]:
         """All events after `after_sequence`, past ones first, until the job is in a final state.
 
-        Each event comes once, in order; a watch that breaks is resumed where it broke.
+        Each event comes once, in order; a watch that breaks is resumed where it broke. Of metrics in a row a reader
+        that is late gets the newest, see `Event.coalesced`. Events that the server does not keep any more are left
+        out, with a warning in the log.
+
+        Raises DataLoss if an event is missing or comes twice.
         """
         return self._bridge.iterate(self._twin.watch(after_sequence))
 
     def result(self, *, progress: bool = True, timeout: float | None = None) -> SamplerHandle:
-        """Wait for the job to end; the sampler it made.
+        """Wait for the job to end; the sampler it made. One that is paused is waited for too, until it is resumed.
 
         Ctrl-C cancels the job of an embedded server. On any other server the job goes on, and the line that
         finds it again is printed.
@@ -79,6 +83,38 @@ class Job(JobFacts):
         """Ask the server to stop the job; returns when it has agreed, see `state`. An ended job stays as it is."""
         self._bridge.run(self._twin.cancel())
         return self
+
+    def pause(self) -> Self:
+        """Ask the server to stop the job at a checkpoint; returns when it has agreed, see `state` and `pausing`.
+
+        Raises FailedPrecondition (JOB_STATE_UNSUITED) for a job that has ended or is being cancelled.
+        """
+        self._bridge.run(self._twin.pause())
+        return self
+
+    def resume(self) -> Self:
+        """Have a paused job go on from its checkpoint when there is room; a pause that has not come is taken back.
+
+        Raises FailedPrecondition (JOB_STATE_UNSUITED) for a job that has ended or is being cancelled, ResourceExhausted
+        (QUOTA_EXCEEDED) if too many jobs wait.
+        """
+        self._bridge.run(self._twin.resume())
+        return self
+
+    def retry(self) -> "Job":
+        """A new job of the same subject and options, from the last checkpoint of this one if it failed.
+
+        Raises FailedPrecondition (JOB_STATE_UNSUITED) unless this one has failed or was cancelled, (SUBJECT_CHANGED) if
+        what it was about has other content now; NotFound if that is gone; ResourceExhausted (QUOTA_EXCEEDED).
+        """
+        return Job(self._bridge, self._bridge.run(self._twin.retry()))
+
+    def delete(self) -> None:
+        """Remove a job that has ended from the server, with events, logs and checkpoints. Its sampler stays.
+
+        Raises FailedPrecondition (JOB_STATE_UNSUITED) for a job that has not ended.
+        """
+        self._bridge.run(self._twin.delete())
 
     def _interrupted(self) -> None:
         """Ctrl-C while waiting: an embedded server's job would end with us anyway, so end it in order."""

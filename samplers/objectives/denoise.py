@@ -18,11 +18,11 @@ from ..denoising.bridge import DenoisingBridge
 from ..denoising.denoiser import DenoisingModel
 from ..denoising.keeper import BETWEEN, PAIRS, Keeper, judging
 from ..given import GivenDraws
+from ..group import Alone, Group
 from ..noise import NoiseSource
 from ..objective import Gradient, Objective
-from ..simulate import simulate
 from ..stepper import cosine, join_parts, part_of
-from ..weigh import log_weights
+from .watched import watched
 
 __all__ = ["DenoisingStart"]
 
@@ -32,6 +32,7 @@ _WATCHED = 16
 _AFTER = 0.1
 # Of the budget, at most.
 _SHARE = 1 / 3
+_ALONE = Alone()
 
 
 class DenoisingStart(Objective):
@@ -66,31 +67,35 @@ class DenoisingStart(Objective):
             self._look(bridge, target, noise)
         if self._over:
             return self.after.gradient(bridge, target, noise, batch)
-        self._loss.gradient(self._model, self._training, noise, batch)
+        if noise.group.rank == 0:
+            # Few of a step's seconds: not worth dealing out, nor are the memories that learn from it.
+            self._loss.gradient(self._model, self._training, noise, batch)
         return Gradient.of(self._watched, warming=True)
 
     def tensors(self) -> dict[str, Tensor]:
         own = {"over": torch.tensor(self._over), "watched": self._watched, **self._keeper.tensors()}
         return join_parts({"own": own, "levels": self._loss.tensors(), "after": self.after.tensors()})
 
-    def restore(self, tensors: dict[str, Tensor], target: Target) -> None:
+    def restore(self, tensors: dict[str, Tensor], target: Target, group: Group = _ALONE) -> None:
         own = part_of(tensors, "own")
         self._keeper.restore(own)
         self._over, self._watched = bool(own["over"]), own["watched"]
         self._loss.restore(part_of(tensors, "levels"))
-        self.after.restore(part_of(tensors, "after"), target)
+        self.after.restore(part_of(tensors, "after"), target, group)
 
     @torch.no_grad()
     def _look(self, bridge: Bridge, target: Target, noise: NoiseSource) -> None:
         """Judge the parameters, and draw a few paths with them."""
-        loss = self._judge.evaluate(self._model, self._judging, judging(noise), PAIRS).loss
+        loss = math.nan
+        if noise.group.rank == 0:
+            loss = self._judge.evaluate(self._model, self._judging, judging(noise), PAIRS).loss
+        loss = float(noise.group.first(torch.tensor(loss, dtype=torch.float64)))
         self._keeper.note(loss, noise.step, parameters_to_vector(self._model.parameters()))
         if self._keeper.back:
             self._put_back()
         if self._keeper.done:
             self._take_over()
-        paths = simulate(bridge, target, noise.normal((bridge.noise_rows, _WATCHED, bridge.dim), "denoise/watched"))
-        self._watched = log_weights(bridge, paths)
+        self._watched = watched(bridge, target, noise, _WATCHED, "denoise/watched")
 
     def _take_over(self) -> None:
         self._put_back()

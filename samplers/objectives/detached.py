@@ -27,8 +27,8 @@ class DetachedObjective(Objective):
         self._loss = loss
 
     def gradient(self, bridge: Bridge, target: Target, noise: NoiseSource, batch: int) -> Gradient:
-        path = simulate_noting(bridge, target, noise.normal((bridge.noise_rows, batch, bridge.dim)))
-        return Gradient.of(descend(bridge, path, self._loss).log_weight)
+        path = simulate_noting(bridge, target, noise.own((bridge.noise_rows, batch, bridge.dim)))
+        return Gradient.of(descend(bridge, path, self._loss, noise.share(batch)).log_weight)
 
 
 class TrajectoryBalance(Objective):
@@ -45,10 +45,10 @@ class TrajectoryBalance(Objective):
     started: Tensor
 
     def gradient(self, bridge: Bridge, target: Target, noise: NoiseSource, batch: int) -> Gradient:
-        path = simulate_noting(bridge, target, noise.normal((bridge.noise_rows, batch, bridge.dim)))
-        weights = descend(bridge, path, self._loss)
+        path = simulate_noting(bridge, target, noise.own((bridge.noise_rows, batch, bridge.dim)))
+        weights = descend(bridge, path, self._loss, noise.share(batch))
         finite = weights.log_weight[weights.log_weight.isfinite()]
-        if finite.shape[0]:
+        if finite.shape[0] and noise.group.rank == 0:
             self.log_z.grad = (self.log_z.detach() - finite.mean()).reshape(())
         return Gradient.of(weights.log_weight)
 

@@ -9,17 +9,15 @@ are part of P, so that their gradient is a score function's, the mirror image of
 E_P[grad log p] = 0 is added: it cancels most of the noise in parameters that both chains share.
 """
 
-import torch
-
 from gephyra.targets.base import Target
 
 from ..bridge import Bridge
 from ..losses import forward_kl
 from ..noise import NoiseSource
 from ..objective import Gradient, Objective, descend
-from ..simulate import simulate, simulate_backward
-from ..weigh import log_weights
+from ..simulate import simulate_backward
 from .inputs import Draw, ObjectiveInputs
+from .watched import watched
 
 __all__ = ["ForwardKL"]
 
@@ -50,10 +48,8 @@ class ForwardKL(Objective):
 
     def gradient(self, bridge: Bridge, target: Target, noise: NoiseSource, batch: int) -> Gradient:
         rows = 1 + bridge.steps * bridge.step_rows
-        end = self._draw(batch, noise.generator("fkl/ends")).to(noise.device, noise.dtype)
-        path = simulate_backward(bridge, target, end, noise.normal((rows, batch, bridge.dim), "fkl/backward"))
-        descend(bridge, path, forward_kl)
-        watched = max(2, batch // _WATCHED)
-        with torch.no_grad():
-            own = simulate(bridge, target, noise.normal((bridge.noise_rows, watched, bridge.dim)))
-        return Gradient.of(log_weights(bridge, own))
+        share = noise.share(batch)
+        end = self._draw(batch, noise.generator("fkl/ends"))[share.rows].to(noise.device, noise.dtype)
+        path = simulate_backward(bridge, target, end, noise.own((rows, batch, bridge.dim), "fkl/backward"))
+        descend(bridge, path, forward_kl, share)
+        return Gradient.of(watched(bridge, target, noise, max(2, batch // _WATCHED)))

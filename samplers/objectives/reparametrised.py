@@ -34,15 +34,16 @@ class ReparametrisedObjective(Objective):
         self._path_gradient = path_gradient
 
     def gradient(self, bridge: Bridge, target: Target, noise: NoiseSource, batch: int) -> Gradient:
-        normal = noise.normal((bridge.noise_rows, batch, bridge.dim))
+        normal, share = noise.own((bridge.noise_rows, batch, bridge.dim)), noise.share(batch)
         live = self._log_weight(bridge, target, normal)
-        log_weight = torch.where(live.detach().isfinite(), live.detach(), -torch.inf)
-        finite = log_weight.isfinite()
-        if int(finite.sum()) >= _LEAST_PATHS:
+        own = torch.where(live.detach().isfinite(), live.detach(), -torch.inf)
+        log_weight, finite = share.gather(own), own.isfinite()
+        count = int(log_weight.isfinite().sum())
+        if count >= _LEAST_PATHS and bool(finite.any()):
             if not bool(finite.all()):
                 # Zero times infinity in the backward pass would spoil the sum: draw the usable paths by themselves.
                 live = self._log_weight(bridge, target, normal[:, finite])
-            (-live.mean()).backward()
+            (-live.sum() / count).backward()
         return Gradient.of(log_weight)
 
     def _log_weight(self, bridge: Bridge, target: Target, normal: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from torch.nn import functional
 from gephyra.targets.base import Target
 
 from ..bridge import Bridge
+from ..group import Share
 from ..losses import PathCoefficients
 from ..noise import NoiseSource
 from ..objective import Gradient, Objective, descend
@@ -70,17 +71,23 @@ class SubTrajectoryBalance(Objective):
         self.register_buffer("times", times, persistent=False)
 
     def gradient(self, bridge: Bridge, target: Target, noise: NoiseSource, batch: int) -> Gradient:
-        path = simulate_noting(bridge, target, noise.normal((bridge.noise_rows, batch, bridge.dim)))
-        return Gradient.of(descend(bridge, path, partial(self._loss, bridge, path)).log_weight)
+        share = noise.share(batch)
+        path = simulate_noting(bridge, target, noise.own((bridge.noise_rows, batch, bridge.dim)))
+        return Gradient.of(descend(bridge, path, partial(self._loss, bridge, path, share), share).log_weight)
 
-    def _loss(self, bridge: Bridge, path: Path, weights: PathWeights) -> PathCoefficients:
+    def _loss(self, bridge: Bridge, path: Path, share: Share, weights: PathWeights) -> PathCoefficients:
         if not bool(self.started):
             self.log_z.data.copy_(weights.log_weight.mean())
             self.started.fill_(True)
-        flow = self._flows(bridge, path.select(weights.members), weights)
-        travelled = functional.pad(-weights.increments.cumsum(0), (0, 0, 1, 0))
-        pull = self.balance @ (flow.detach() - travelled) / flow.shape[1]
-        (pull * flow).sum().backward()
+        members, rows = weights.members, share.rows
+        mine = (members >= rows.start) & (members < rows.stop)
+        # A path's flows and coefficients depend on no other path, so that those of other workers' are left at zero.
+        known, pull = weights.select(mine), weights.end.new_zeros(path.state.shape[0], members.shape[0])
+        if bool(mine.any()):
+            flow = self._flows(bridge, path.select(known.members - rows.start), known)
+            travelled = functional.pad(-known.increments.cumsum(0), (0, 0, 1, 0))
+            pull[:, mine] = self.balance @ (flow.detach() - travelled) / members.shape[0]
+            (pull[:, mine] * flow).sum().backward()
         later = pull.flip(0).cumsum(0).flip(0)[1:]
         return PathCoefficients(pull[0], -later, later, torch.zeros_like(later))
 

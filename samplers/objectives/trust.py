@@ -21,6 +21,7 @@ from torch import Tensor
 from gephyra.targets.base import Target
 
 from ..bridge import Bridge
+from ..group import Alone, Group
 from ..losses import PathCoefficients, trust_region_log_variance
 from ..noise import NoiseSource
 from ..objective import Gradient, Objective, descend
@@ -37,6 +38,7 @@ _BATCHES = 4
 _REFRESH = 16
 # Floats of states and scores that a buffer may hold beyond one batch.
 _BUFFER_FLOATS = 2**26
+_ALONE = Alone()
 
 
 def temper(log_weight: Tensor, radius: float = _RADIUS) -> float:
@@ -88,14 +90,14 @@ class TrustRegionLogVariance(Objective):
         chosen = chosen.to(noise.device)
         log_weight = buffer.weights.log_weight[chosen]
         usable = chosen[log_weight.isfinite()]
-        known = buffer.weights.select(usable)
-        descend(bridge, buffer.path.select(usable), partial(_loss, known, buffer.temper))
+        known, share = buffer.weights.select(usable), noise.share(usable.shape[0])
+        descend(bridge, buffer.path.select(usable[share.rows]), partial(_loss, known, buffer.temper), share)
         return Gradient.of(log_weight)
 
-    def restore(self, tensors: dict[str, Tensor], target: Target) -> None:
+    def restore(self, tensors: dict[str, Tensor], target: Target, group: Group = _ALONE) -> None:
         step, like = int(self.drawn_at), next(self.snapshot.parameters())
         if step >= 0:
-            self._buffer = self._fill(target, NoiseSource(self._settings.seed, step, like.device, like.dtype))
+            self._buffer = self._fill(target, NoiseSource(self._settings.seed, step, like.device, like.dtype, group))
 
     @torch.no_grad()
     def _fill(self, target: Target, noise: NoiseSource) -> _Buffer:
@@ -103,7 +105,7 @@ class TrustRegionLogVariance(Objective):
         floats = (bridge.steps + 1) * batch * (bridge.state_dim + bridge.dim)
         shape = (bridge.noise_rows, batch, bridge.dim)
         paths = [
-            simulate(bridge, target, noise.normal(shape, f"trust/{k}"))
+            simulate(bridge, target, noise.own(shape, f"trust/{k}")).of_all(noise.share(batch))
             for k in range(max(1, min(_BATCHES, _BUFFER_FLOATS // floats)))
         ]
         path = Path.joined(paths)

@@ -23,14 +23,16 @@ from gephyra.targets.base import Target
 
 from ..bridge import Bridge
 from ..given import GivenDraws
+from ..group import Alone, Group
 from ..losses import PathCoefficients, forward_kl_reweighted
 from ..noise import NoiseSource
 from ..objective import Gradient, Objective, descend
 from ..path import Path
 from ..settings import TrainingSettings
-from ..simulate import simulate, simulate_backward
+from ..simulate import simulate_backward
 from ..stepper import cosine
 from ..weigh import PathWeights, log_weights, path_weights
+from .watched import watched
 
 __all__ = ["WarmStart"]
 
@@ -50,6 +52,7 @@ _AFTER = 0.3
 _SHARE = 1 / 3
 # Forward paths a step, as a share of the batch, so that what is told of training is about the bridge's own draws.
 _WATCHED = 32
+_ALONE = Alone()
 
 
 class _Pool(NamedTuple):
@@ -100,28 +103,27 @@ class WarmStart(Objective):
         if self.over:
             self._pool = None
             return self.after.gradient(bridge, target, noise, batch)
-        pool = self._pool
+        pool, share = self._pool, noise.share(batch)
         assert pool is not None, "renewed above"
         count = pool.log_p.shape[0]
         chosen = torch.randperm(count, generator=noise.generator("warm/minibatch"))[:batch].to(noise.device)
         before = pool.log_p[chosen]
-        weights = descend(bridge, pool.path.select(chosen), partial(_loss, before))
-        self._stale = _effective(weights.backward.sum(0) - before) < _LEAST_ESS
-        watched = max(2, batch // _WATCHED)
-        with torch.no_grad():
-            own = simulate(bridge, target, noise.normal((bridge.noise_rows, watched, bridge.dim)))
-        return Gradient.of(log_weights(bridge, own), warming=True)
+        weights = descend(bridge, pool.path.select(chosen[share.rows]), partial(_loss, before), share)
+        # Said by one: on other hardware the same sum may fall on the other side.
+        effective = noise.group.first(torch.tensor(_effective(weights.backward.sum(0) - before)))
+        self._stale = float(effective) < _LEAST_ESS
+        return Gradient.of(watched(bridge, target, noise, max(2, batch // _WATCHED)), warming=True)
 
     def tensors(self) -> dict[str, Tensor]:
         stale = {"warm_stale": torch.tensor(self._stale)}
         return stale | self.after.tensors()
 
-    def restore(self, tensors: dict[str, Tensor], target: Target) -> None:
+    def restore(self, tensors: dict[str, Tensor], target: Target, group: Group = _ALONE) -> None:
         self._stale = bool(tensors.pop("warm_stale"))
-        self.after.restore(tensors, target)
+        self.after.restore(tensors, target, group)
         step, like = int(self.drawn_at), next(self.snapshot.parameters())
         if step >= 0 and not self.over:
-            self._pool = self._draw(target, NoiseSource(self._settings.seed, step, like.device, like.dtype))
+            self._pool = self._draw(target, NoiseSource(self._settings.seed, step, like.device, like.dtype, group))
 
     def _renew(self, bridge: Bridge, target: Target, noise: NoiseSource) -> None:
         """Draw a pool where one is due, note the EUBO on its rows held out, and see whether this is the end."""
@@ -131,6 +133,7 @@ class WarmStart(Objective):
         self.drawn_at.fill_(noise.step)
         self._pool, self._stale = self._draw(target, noise), False
         held = log_weights(self.snapshot, self._paths(target, noise, self._rows.judging, "held"))
+        held = noise.group.first(held)
         self.bounds.copy_(torch.cat([self.bounds[1:], _bound(held).to(self.bounds)[None]]))
         if _settled(self.bounds):
             self.falls.add_(1)
@@ -148,9 +151,10 @@ class WarmStart(Objective):
         """A batch of backward paths of the snapshot from some of the rows."""
         bridge, batch = self.snapshot, self._settings.batch_size
         chosen = torch.randint(rows.shape[0], (batch,), generator=noise.generator(f"warm/rows/{name}"))
-        end = rows[chosen].to(noise.device, noise.dtype)
+        share = noise.share(batch)
+        end = rows[chosen[share.rows]].to(noise.device, noise.dtype)
         shape = (1 + bridge.steps * bridge.step_rows, batch, bridge.dim)
-        return simulate_backward(bridge, target, end, noise.normal(shape, f"warm/{name}"))
+        return simulate_backward(bridge, target, end, noise.own(shape, f"warm/{name}")).of_all(share)
 
 
 def _loss(before: Tensor, weights: PathWeights) -> PathCoefficients:

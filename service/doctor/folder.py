@@ -39,7 +39,7 @@ def check_folder(setup: Setup) -> Iterator[Finding]:
     )  # fmt: skip
     owner = lock_owner(folder)
     if owner:
-        yield Finding("owner", Level.OK, f"a running server, process {owner}")
+        yield Finding("owner", Level.OK, owner)
 
 
 def check_disk(setup: Setup) -> Iterator[Finding]:
@@ -100,9 +100,14 @@ def check_clock(setup: Setup) -> Iterator[Finding]:
 
 
 def lock_owner(folder: Path) -> str:
-    """Process id of the server that owns the folder, or empty."""
+    """The server that owns the folder, or the servers that share it; empty if there is none."""
     import fcntl
 
+    from ..presence import living
+
+    several = living(folder / "servers")
+    if several:
+        return f"running servers, by host and process: {', '.join(several)}"
     try:
         handle = os.open(folder / "lock", os.O_RDONLY)
     except OSError:
@@ -110,7 +115,7 @@ def lock_owner(folder: Path) -> str:
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
-        return os.read(handle, 64).decode(errors="replace").strip() or "unknown"
+        return f"a running server, process {os.read(handle, 64).decode(errors='replace').strip() or 'unknown'}"
     finally:
         os.close(handle)
     return ""

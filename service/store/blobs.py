@@ -1,6 +1,6 @@
 """Uploaded blobs in the database: which the tenant may refer to."""
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, insert, select, update
 
 from . import schema
 
@@ -10,10 +10,13 @@ _B = schema.blobs.c
 
 
 def add(connection: Connection, tenant: str, sha256: str, size: int, create_time: int) -> None:
-    """Store that the tenant has this blob; again is fine."""
+    """Store that the tenant has this blob; again makes it young."""
     if _size(connection, tenant, sha256) is None:
         row = {"tenant": tenant, "sha256": sha256, "size": size, "create_time": create_time}
         connection.execute(insert(schema.blobs).values(row))
+    else:
+        mine = (_B.tenant == tenant) & (_B.sha256 == sha256)
+        connection.execute(update(schema.blobs).where(mine).values(create_time=create_time))
 
 
 def size(connection: Connection, tenant: str, sha256: str) -> int | None:

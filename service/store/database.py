@@ -37,11 +37,13 @@ class Store:
     Raises SchemaMismatch for a later version's, DatabaseInUse, DatabaseRefused. Close it when done.
 
     Attributes:
+        place: Where the rows are.
         on_write: Told the seconds of every `write`, from asking for it to its commit.
     """
 
     def __init__(self, place: Place | Path) -> None:
         place = Sqlite(place) if isinstance(place, Path) else place
+        self.place = place
         self._reads, self._writes = place.reader(_READERS), place.writer()
         self._reader = ThreadPoolExecutor(_READERS, "gephyra-store-read")
         self._writer = ThreadPoolExecutor(1, "gephyra-store-write")

@@ -7,19 +7,49 @@ write any more.
 
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, case, delete, func, insert, select, update
 
 from . import schema
 from .columns import dump_metrics, load_failure, load_metrics, load_settings
 from .pages import read_page
+from .places import Notice, place_of
 from .records import TERMINAL, AnyMetrics, JobRecord, JobState, StoredEvent
 
-__all__ = ["add", "advance", "counts", "events_after", "find", "next_queued", "page", "record", "renew", "unfinished"]
+__all__ = [
+    "PAUSING", "Line", "Position", "add", "advance", "counts", "events_after", "find", "lines", "next_queued", "page",
+    "positions", "record", "remove", "renew", "states", "unfinished", "want",
+]  # fmt: skip
 
 _J = schema.jobs.c
 _FINISHED = [state.value for state in TERMINAL]
+_AT_WORK = [state.value for state in (JobState.PENDING, JobState.RUNNING, JobState.CANCELLING)]
+_TOLD_TO_STOP = [state.value for state in (JobState.PENDING, JobState.RUNNING)]
+
+
+PAUSING = "pausing"
+"""The word, beside those of states, for a job whose attempt is to stop for a pause."""
+
+
+class Position(NamedTuple):
+    """Where a job stands."""
+
+    sequence: int
+    word: str
+    """Its state, or that it is PAUSING."""
+
+
+class Line(NamedTuple):
+    """The jobs of a tenant, some of which wait."""
+
+    tenant: str
+    first: int
+    """Row of the oldest job that waits."""
+    running: int
+    """Jobs that hold slots, on whichever server."""
+    served: int
+    """When a job of it began last; 0 if none has."""
 
 
 def find(connection: Connection, tenant: str, name: str) -> JobRecord | None:
@@ -34,17 +64,37 @@ def page(connection: Connection, tenant: str, size: int, token: str) -> tuple[li
     return [_record(row) for row in found.rows], found.next_token
 
 
-def next_queued(connection: Connection, tenant: str) -> JobRecord | None:
-    """The oldest job that waits for a worker."""
-    query = select(schema.jobs).where(_J.tenant == tenant, _J.state == JobState.QUEUED.value)
+def lines(connection: Connection) -> list[Line]:
+    """Each tenant that has jobs waiting, in no order."""
+    waits, works = _J.state == JobState.QUEUED.value, _J.state.in_(_AT_WORK)
+    first = func.min(case((waits, _J.id)))
+    running, served = func.count(case((works, 1))), func.coalesce(func.max(_J.claim_time), 0)
+    query = select(_J.tenant, first, running, served).group_by(_J.tenant).having(first.is_not(None))
+    return [Line(*row) for row in connection.execute(query)]
+
+
+def next_queued(connection: Connection, tenant: str, after: int = 0) -> tuple[int, JobRecord] | None:
+    """The oldest job of a tenant that waits for a worker, of those beyond row `after`; and its row."""
+    query = select(schema.jobs).where(_J.tenant == tenant, _J.state == JobState.QUEUED.value, _J.id > after)
     row = connection.execute(query.order_by(_J.id).limit(1)).one_or_none()
-    return None if row is None else _record(row)
+    return None if row is None else (row.id, _record(row))
 
 
 def counts(connection: Connection, tenant: str) -> dict[JobState, int]:
     """How many jobs there are in each state that has any."""
     query = select(_J.state, func.count()).where(_J.tenant == tenant).group_by(_J.state)
     return {JobState(state): count for state, count in connection.execute(query)}
+
+
+def states(connection: Connection) -> dict[str, JobState]:
+    """The state of every job of every tenant, by name."""
+    return {row.name: JobState(row.state) for row in connection.execute(select(_J.name, _J.state))}
+
+
+def positions(connection: Connection, tenant: str, names: Collection[str]) -> dict[str, Position]:
+    """Where those of these jobs stand that there are."""
+    query = select(_J.name, _J.last_sequence, _J.state, _J.wanted).where(_J.tenant == tenant, _J.name.in_(names))
+    return {row.name: Position(row.last_sequence, _word(row.state, row.wanted)) for row in connection.execute(query)}
 
 
 def unfinished(connection: Connection, tenant: str) -> list[JobRecord]:
@@ -60,10 +110,10 @@ def add(connection: Connection, tenant: str, job: JobRecord, event: bytes) -> No
             tenant=tenant, name=job.name, uid=job.uid, target=job.target, target_digest=job.target_digest,
             settings=job.settings.to_json(), start=job.start, start_digest=job.start_digest, state=job.state.value,
             dataset=job.dataset, dataset_digest=job.dataset_digest, attempt=job.attempt, crashes=job.crashes,
-            sampler="", last_sequence=0, create_time=job.create_time,
+            sampler="", last_sequence=0, create_time=job.create_time, retry_of=job.retry_of,
         )
     )  # fmt: skip
-    _append(connection, tenant, job.name, event)
+    _append(connection, tenant, job.name, event, job.state)
 
 
 def advance(
@@ -81,8 +131,26 @@ def advance(
     )
     if changed.rowcount == 0:
         return False
-    _append(connection, tenant, name, event)
+    _append(connection, tenant, name, event, state)
     return True
+
+
+def want(connection: Connection, tenant: str, name: str, attempt: int, state: JobState | None) -> bool:
+    """The attempt at work shall leave the job in this state, or as usual; False if none is at work, or another one."""
+    wanted = state.value if state is not None else ""
+    changed = connection.execute(
+        update(schema.jobs)
+        .where(_J.tenant == tenant, _J.name == name, _J.attempt == attempt, _J.state.in_(_TOLD_TO_STOP))
+        .values(wanted=wanted)
+    )
+    if changed.rowcount and wanted:
+        place_of(connection).announce(connection, Notice(name, PAUSING))
+    return changed.rowcount > 0
+
+
+def remove(connection: Connection, tenant: str, name: str) -> None:
+    """Delete a job with its events."""
+    connection.execute(delete(schema.jobs).where(_J.tenant == tenant, _J.name == name))
 
 
 def record(
@@ -121,7 +189,7 @@ def events_after(connection: Connection, tenant: str, name: str, sequence: int, 
     return [StoredEvent(row.sequence, row.content) for row in connection.execute(query)]
 
 
-def _append(connection: Connection, tenant: str, name: str, content: bytes) -> None:
+def _append(connection: Connection, tenant: str, name: str, content: bytes, state: JobState | None = None) -> None:
     job = connection.execute(
         update(schema.jobs)
         .where(_J.tenant == tenant, _J.name == name)
@@ -129,6 +197,7 @@ def _append(connection: Connection, tenant: str, name: str, content: bytes) -> N
         .returning(_J.id, _J.last_sequence)
     ).one()
     connection.execute(insert(schema.events).values(job=job.id, sequence=job.last_sequence, content=content))
+    place_of(connection).announce(connection, Notice(name, state.value if state else ""))
 
 
 def _record(row: Row[Any]) -> JobRecord:
@@ -139,4 +208,9 @@ def _record(row: Row[Any]) -> JobRecord:
         sampler=row.sampler, metrics=load_metrics(row.metrics), last_sequence=row.last_sequence, start=row.start,
         start_digest=row.start_digest, start_time=row.start_time, end_time=row.end_time, dataset=row.dataset,
         dataset_digest=row.dataset_digest, owner=row.owner, lease=row.lease,
+        pausing=row.wanted == JobState.PAUSED.value, retry_of=row.retry_of,
     )  # fmt: skip
+
+
+def _word(state: str, wanted: str) -> str:
+    return PAUSING if wanted else state

@@ -1,11 +1,16 @@
-"""Where rows are kept: what a database has to do for the store."""
+"""Where rows are kept: what a database has to do for the store, and for servers that share it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine
 
-__all__ = ["DatabaseInUse", "DatabaseRefused", "Place"]
+__all__ = ["PLACE", "DatabaseInUse", "DatabaseRefused", "Notice", "Place", "place_of"]
+
+PLACE = "gephyra_place"
+"""The execution option by which a connection knows its place."""
 
 
 class DatabaseRefused(Exception):
@@ -16,11 +21,21 @@ class DatabaseInUse(DatabaseRefused):
     """Another server has the database."""
 
 
-class Place(ABC):
-    """One database, which need not exist yet. One store at a time writes to it.
+class Notice(NamedTuple):
+    """Another server changed something; without a name anything may have changed."""
 
-    Its engines begin transactions such that a writer sees what every earlier writer did and nobody writes between its
-    first statement and its commit, that a reader sees one moment, and that a commit that returned survives a power cut.
+    name: str
+    """Id of a job or a target."""
+    state: str
+    """Its new state; empty if that is as it was."""
+
+
+class Place(ABC):
+    """One database, which need not exist yet. One store of a process writes to it.
+
+    Its engines begin transactions such that a writer sees what every earlier writer did and nobody, whatever process,
+    writes between its first statement and its commit, that a reader sees one moment, and that a commit that returned
+    survives a power cut. Their connections have the execution option PLACE.
     """
 
     @property
@@ -32,6 +47,11 @@ class Place(ABC):
     @abstractmethod
     def absent(self) -> bool:
         """True if it is known, without asking it, that there is no such database yet."""
+
+    @property
+    @abstractmethod
+    def shared(self) -> bool:
+        """True if several servers may have it at the same time."""
 
     @property
     @abstractmethod
@@ -47,6 +67,22 @@ class Place(ABC):
         """An engine for transactions that write, one at a time. Its connections raise DatabaseInUse."""
 
     @abstractmethod
+    def exclude(self, connection: Connection, version: int) -> None:
+        """Let no server of that version of the tables be at work until the transaction ends. Raises DatabaseInUse."""
+
+    @abstractmethod
+    def moment(self, connection: Connection, now: int) -> int:
+        """The time that leases go by, in microseconds since 1970: one clock for all servers. `now` is the caller's."""
+
+    @abstractmethod
+    def announce(self, connection: Connection, notice: Notice) -> None:
+        """Tell other servers, once the transaction is committed."""
+
+    @abstractmethod
+    def notices(self) -> AsyncGenerator[Notice, None]:
+        """What other servers announce, beginning with one that says nothing; ends by an error, or never."""
+
+    @abstractmethod
     def damage(self, connection: Connection) -> list[str]:
         """What the database itself finds wrong with its files, a sentence each."""
 
@@ -56,3 +92,9 @@ class Place(ABC):
 
         Raises FileExistsError, DatabaseRefused.
         """
+
+
+def place_of(connection: Connection) -> Place:
+    """Where this connection leads."""
+    place: Place = connection.get_execution_options()[PLACE]
+    return place

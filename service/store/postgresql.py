@@ -1,35 +1,44 @@
 """PostgreSQL, by the driver psycopg.
 
-One server a database: the session that writes holds an advisory lock. A server that lost its session, and with it the
-lock, gets a new one only while nobody else has it, and writes nothing before that. This needs a direct connection, or a
-pooler in session mode.
+Several servers may have a database. Whoever writes holds an advisory lock until the transaction ends, so that writers
+follow one another over all servers as those of SQLite do. The session that writes holds another one, which says with
+which version of the tables: nobody changes these under a server that is at work. What changed is told by NOTIFY. This
+needs direct connections, or a pooler in session mode.
 """
 
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select
+from sqlalchemy.exc import ArgumentError, OperationalError
 
 from .files import appearing
-from .places import DatabaseInUse, DatabaseRefused, Place
+from .places import PLACE, DatabaseInUse, DatabaseRefused, Notice, Place
+from .versions import latest
 
 __all__ = ["PostgreSql"]
 
 _DRIVER = "postgresql+psycopg"
 
-# Any number, the same in every gephyra; the lock counts within one database.
+# Any numbers, the same in every gephyra; locks count within one database. Servers of the tables of version 6 and before
+# hold the first for themselves, later ones share that of their version. The last is for those who write.
 _OWNER_LOCK = int.from_bytes(b"gephyra")
+_LAST_ALONE = 6
+_WRITE_LOCK = -_OWNER_LOCK
 
-# How long to wait for the lock of a server that is just ending. The next four have the database notice one that is
-# gone, or that was stopped within a transaction. A commit returns when it is on disk, whatever is the default there.
+_CHANNEL = "gephyra"
+_ALIVE: Mapping[str, Any] = {"keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3}
+_CLOCK = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+
+# How long to wait for a writer elsewhere, who may have stopped within a transaction: the database ends such a one. The
+# others have it notice one that is gone. A commit returns when it is on disk, whatever is the default there.
 _SETTINGS = """
-SELECT set_config('lock_timeout', '5s', false), set_config('idle_in_transaction_session_timeout', '60s', false),
+SELECT set_config('lock_timeout', '8s', false), set_config('idle_in_transaction_session_timeout', '5s', false),
        set_config('tcp_keepalives_idle', '20', false), set_config('tcp_keepalives_interval', '10', false),
        set_config('tcp_keepalives_count', '3', false), set_config('synchronous_commit',
            CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit')
@@ -45,6 +54,7 @@ class PostgreSql(Place):
 
     def __init__(self, url: str) -> None:
         self._url = _parsed(url)
+        self._writing = 0
 
     @property
     def name(self) -> str:
@@ -53,6 +63,10 @@ class PostgreSql(Place):
     @property
     def absent(self) -> bool:
         return False
+
+    @property
+    def shared(self) -> bool:
+        return True
 
     @property
     def patience(self) -> float:
@@ -66,11 +80,47 @@ class PostgreSql(Place):
         engine = self._engine(1)
 
         @event.listens_for(engine, "connect")
-        def own(connection: Any, record: Any) -> None:
+        def join(connection: Any, record: Any) -> None:
             with _closed_if_refused(connection):
-                _own(connection, self.name)
+                _join(connection, self.name)
+            self._writing = connection.info.backend_pid
+
+        @event.listens_for(engine, "begin")
+        def take_turn(connection: Connection) -> None:
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITE_LOCK})")
 
         return engine.execution_options(isolation_level="READ COMMITTED")
+
+    def exclude(self, connection: Connection, version: int) -> None:
+        try:
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_version_lock(version)})")
+        except OperationalError as error:
+            raise DatabaseInUse(
+                f"the tables of the database {self.name} are of version {version} and in use by another gephyra "
+                "server; stop every server before the first of a later version is started"
+            ) from error
+
+    def moment(self, connection: Connection, now: int) -> int:
+        found: int = connection.exec_driver_sql(_CLOCK).scalar_one()
+        return found
+
+    def announce(self, connection: Connection, notice: Notice) -> None:
+        connection.execute(select(func.pg_notify(_CHANNEL, f"{notice.name} {notice.state}")))
+
+    async def notices(self) -> AsyncGenerator[Notice, None]:
+        import psycopg
+
+        conninfo = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
+        session = await psycopg.AsyncConnection.connect(
+            conninfo, autocommit=True, connect_timeout=5, application_name="gephyra", **_ALIVE
+        )
+        async with session:
+            await session.execute(f"LISTEN {_CHANNEL}")
+            yield Notice("", "")
+            async for heard in session.notifies():
+                if heard.pid != self._writing:
+                    name, _, state = heard.payload.partition(" ")
+                    yield Notice(name, state)
 
     def damage(self, connection: Connection) -> list[str]:
         """Looks at no page: `pg_amcheck` does."""
@@ -100,7 +150,7 @@ class PostgreSql(Place):
             hide_parameters=True,
             max_overflow=0,
             pool_pre_ping=True,
-            connect_args={"connect_timeout": 5, "application_name": "gephyra", "client_encoding": "utf8"},
+            connect_args={"connect_timeout": 5, "application_name": "gephyra", "client_encoding": "utf8", **_ALIVE},
         )
 
         @event.listens_for(engine, "connect")
@@ -108,7 +158,7 @@ class PostgreSql(Place):
             with _closed_if_refused(connection):
                 _prepare(connection, self.name)
 
-        return engine
+        return engine.execution_options(**{PLACE: self})
 
 
 def _parsed(url: str) -> URL:
@@ -145,16 +195,17 @@ def _prepare(connection: Any, name: str) -> None:
     _execute(connection, _SETTINGS)
 
 
-def _own(connection: Any, name: str) -> None:
+def _join(connection: Any, name: str) -> None:
     import psycopg
 
     try:
-        _execute(connection, f"SELECT pg_advisory_lock({_OWNER_LOCK})")
+        _execute(connection, f"SELECT pg_advisory_lock_shared({_version_lock(latest())})")
     except psycopg.errors.LockNotAvailable:
-        raise DatabaseInUse(
-            f"the database {name} is in use by another gephyra server; connect to that one, stop it, or use another "
-            "database"
-        ) from None
+        raise DatabaseInUse(f"the tables of the database {name} are being brought to a later version") from None
+
+
+def _version_lock(version: int) -> int:
+    return _OWNER_LOCK + (version if version > _LAST_ALONE else 0)
 
 
 def _execute(connection: Any, statement: str) -> None:

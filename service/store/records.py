@@ -101,6 +101,10 @@ class JobRecord:
     dataset_digest: str = ""
     owner: str = ""
     """The server that runs the attempt; empty while none does."""
+    pausing: bool = False
+    """A pause was asked for, and the attempt in progress has not stopped yet."""
+    retry_of: str = ""
+    """Id of the job that it repeats, which may be deleted since; empty for none."""
     lease: int | None = None
     """Until when that holds if nothing more is heard of it."""
 

@@ -29,8 +29,12 @@ versions = Table(
     "versions", metadata, Column("subject", String, primary_key=True), Column("version", Integer, nullable=False)
 )
 
-# One row: who this database is.
-identity = Table("identity", metadata, Column("uid", String, primary_key=True))
+# One row: who this database is, and the data folder that it belongs to.
+identity = Table(
+    "identity", metadata,
+    Column("uid", String, primary_key=True),
+    Column("folder", String, nullable=False, server_default=EMPTY),
+)  # fmt: skip
 
 targets = Table(
     "targets", metadata,
@@ -45,6 +49,8 @@ targets = Table(
     Column("sites", DOCUMENT, nullable=False),
     Column("log_z", Float),
     Column("error", DOCUMENT),
+    Column("owner", String, nullable=False, server_default=EMPTY),
+    Column("lease", BigInteger),
     Column("create_time", BigInteger, nullable=False),
     UniqueConstraint("tenant", "name"),
     sqlite_autoincrement=True,
@@ -75,6 +81,9 @@ jobs = Table(
     Column("attempt", Integer, nullable=False),
     Column("owner", String, nullable=False, server_default=EMPTY),
     Column("lease", BigInteger),
+    Column("wanted", String, nullable=False, server_default=EMPTY),
+    Column("retry_of", String, nullable=False, server_default=EMPTY),
+    Column("claim_time", BigInteger),
     Column("crashes", Integer, nullable=False),
     Column("error", DOCUMENT),
     Column("sampler", String, nullable=False),

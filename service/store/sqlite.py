@@ -5,7 +5,9 @@ at once when another writer came between, whatever the timeout. With `synchronou
 a power cut. The lock of the data folder keeps a second server out.
 """
 
+import asyncio
 import sqlite3
+from collections.abc import AsyncGenerator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event
 
 from .files import appearing
-from .places import Place
+from .places import PLACE, Notice, Place
 
 __all__ = ["Sqlite"]
 
@@ -38,6 +40,10 @@ class Sqlite(Place):
         return not self._path.exists()
 
     @property
+    def shared(self) -> bool:
+        return False
+
+    @property
     def patience(self) -> float:
         return 0.0
 
@@ -46,6 +52,19 @@ class Sqlite(Place):
 
     def writer(self) -> Engine:
         return self._engine("BEGIN IMMEDIATE", 1)
+
+    def exclude(self, connection: Connection, version: int) -> None:
+        """Nothing: the lock of the folder does."""
+
+    def moment(self, connection: Connection, now: int) -> int:
+        return now
+
+    def announce(self, connection: Connection, notice: Notice) -> None:
+        """Nothing: there is nobody else."""
+
+    async def notices(self) -> AsyncGenerator[Notice, None]:
+        yield Notice("", "")
+        await asyncio.Event().wait()
 
     def damage(self, connection: Connection) -> list[str]:
         found = [row[0] for row in connection.exec_driver_sql("PRAGMA integrity_check") if row[0] != "ok"]
@@ -74,4 +93,4 @@ class Sqlite(Place):
         def start(connection: Connection) -> None:
             connection.exec_driver_sql(begin)
 
-        return engine
+        return engine.execution_options(**{PLACE: self})

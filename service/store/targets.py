@@ -1,8 +1,9 @@
 """Targets in the database."""
 
+from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, insert, or_, select, update
 
 from gephyra.targets.program import Site
 
@@ -10,9 +11,12 @@ from ..errors import Failure
 from . import schema
 from .columns import dump_failure, dump_sites, load_failure, load_sites
 from .pages import read_page
+from .places import Notice, place_of
 from .records import TERMINAL, TargetRecord, TargetState
 
-__all__ = ["add", "checking", "find", "page", "remove", "set_ready", "set_rejected", "users"]
+__all__ = [
+    "add", "checking", "claim", "find", "page", "release", "remove", "renew", "set_ready", "set_rejected", "users",
+]  # fmt: skip
 
 _T = schema.targets.c
 
@@ -33,6 +37,36 @@ def checking(connection: Connection, tenant: str) -> list[str]:
     """Names of the targets that wait for their check."""
     query = select(_T.name).where(_T.tenant == tenant, _T.state == TargetState.CHECKING.value).order_by(_T.id)
     return list(connection.scalars(query))
+
+
+def claim(
+    connection: Connection, tenant: str, uid: str, owner: str, seconds: float, now: int, dead: Collection[str]
+) -> bool:
+    """A target that waits for its check becomes this server's to check; False if it is another's, or decided.
+
+    It is nobody's any more when its lease has run out, or its server is known to be dead.
+    """
+    moment = place_of(connection).moment(connection, now)
+    free = or_(_T.owner.in_(["", owner, *dead]), _T.lease.is_(None), _T.lease < moment)
+    changed = connection.execute(
+        update(schema.targets)
+        .where(_T.tenant == tenant, _T.uid == uid, _T.state == TargetState.CHECKING.value, free)
+        .values(owner=owner, lease=moment + int(seconds * 1e6))
+    )
+    return changed.rowcount > 0
+
+
+def renew(connection: Connection, tenant: str, owner: str, seconds: float, now: int) -> None:
+    """All checks of this server go on for so long at least."""
+    end = place_of(connection).moment(connection, now) + int(seconds * 1e6)
+    connection.execute(update(schema.targets).where(_T.tenant == tenant, *_checked_by(owner)).values(lease=end))
+
+
+def release(connection: Connection, tenant: str, owner: str) -> None:
+    """This server checks no more: what it has not decided is for others."""
+    changed = update(schema.targets).where(_T.tenant == tenant, *_checked_by(owner)).values(owner="", lease=None)
+    for name in connection.scalars(changed.returning(_T.name)).all():
+        place_of(connection).announce(connection, Notice(name, TargetState.CHECKING.value))
 
 
 def add(connection: Connection, tenant: str, target: TargetRecord) -> None:
@@ -75,11 +109,18 @@ def remove(connection: Connection, tenant: str, name: str) -> None:
 
 
 def _decide(connection: Connection, tenant: str, uid: str, **values: Any) -> None:
-    connection.execute(
+    name = connection.scalar(
         update(schema.targets)
         .where(_T.tenant == tenant, _T.uid == uid, _T.state == TargetState.CHECKING.value)
-        .values(**values)
+        .values(owner="", lease=None, **values)
+        .returning(_T.name)
     )
+    if name is not None:
+        place_of(connection).announce(connection, Notice(name, ""))
+
+
+def _checked_by(owner: str) -> tuple[ColumnElement[bool], ...]:
+    return (_T.owner == owner, _T.state == TargetState.CHECKING.value)
 
 
 def _record(row: Row[Any]) -> TargetRecord:

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, inspect, select, update
 
+from .places import place_of
 from .schema import metadata, versions
 
 __all__ = ["SchemaMismatch", "differences", "latest", "refuse_later", "upgrade", "version"]
@@ -43,11 +44,13 @@ def version(connection: Connection) -> int:
 def upgrade(connection: Connection) -> int:
     """Bring a database to the latest version, an empty one too, within one transaction; the version it had.
 
-    Raises SchemaMismatch for a later version's.
+    Raises SchemaMismatch for a later version's, DatabaseInUse where a server of an earlier one is at work.
     """
     found, wanted = version(connection), latest()
     refuse_later(found)
     if found < wanted:
+        if found:
+            place_of(connection).exclude(connection, found)
         _run_migrations(connection, found)
         connection.execute(
             update(versions).where(versions.c.subject == _SUBJECT).values(version=wanted)

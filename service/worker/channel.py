@@ -9,12 +9,10 @@ from collections.abc import Callable, Iterator
 
 from gephyra.protos import worker_pb2
 
+from ..exits import NONSENSE, SERVER_GONE
 from ..framing import FrameTooLarge, receive_frame, write_frame
 
 __all__ = ["Channel"]
-
-_EXIT_SERVER_GONE = 3
-_EXIT_NONSENSE = 4
 
 
 class Channel:
@@ -55,7 +53,7 @@ class Channel:
             with self._sending:
                 self._connection.sendall(write_frame(event.SerializeToString()))
         except ConnectionError:
-            os._exit(_EXIT_SERVER_GONE)
+            os._exit(SERVER_GONE)
 
     def _listen(self) -> None:
         try:
@@ -66,6 +64,6 @@ class Channel:
                 else:
                     self._commands.put(command)
         except (FrameTooLarge, ValueError):
-            os._exit(_EXIT_NONSENSE)
+            os._exit(NONSENSE)
         # Not sys.exit: the main thread may be in a long computation, and its result is nobody's any more.
-        os._exit(_EXIT_SERVER_GONE)
+        os._exit(SERVER_GONE)

@@ -10,8 +10,10 @@ from typing import Any
 import torch
 
 from gephyra.protos import worker_pb2
+from gephyra.samplers.group import GroupLost
 
 from ..artefacts import Artefacts
+from ..exits import GROUP_LOST
 from . import denoising, tasks
 from .cache import Workbench
 from .channel import Channel
@@ -52,6 +54,11 @@ def serve(channel: Channel, artefacts: Artefacts, threads: int, started: float) 
         try:
             kind = command.WhichOneof("command") or ""
             _TASKS[kind](getattr(command, kind), call)
+        except GroupLost:
+            # No failure of the job, and nothing that could be gone on with: a death, and the next attempt resumes.
+            traceback.print_exc(file=sys.stderr)
+            sys.stderr.flush()
+            os._exit(GROUP_LOST)
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
             deliver(worker_pb2.WorkerEvent(id=command.id, failed=to_failed(error)))

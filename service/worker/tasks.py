@@ -23,6 +23,7 @@ from ..store.records import AnyMetrics
 from ..tensors import from_tensor, to_tensor
 from .cache import Workbench
 from .failures import TaskError
+from .place import join
 from .table import read_table
 from .targets import read_definition, to_program
 
@@ -84,16 +85,23 @@ class Turn:
 
 
 def train(command: _Command.Train, call: Call) -> None:
-    """Train a sampler, from the newest checkpoint if there is one, and write it to the path given."""
+    """Train a sampler, from the newest checkpoint if there is one, and write it to the path given; or assist in it."""
     settings = from_config(command.config)
     target = call.workbench.target(command.target_path)
+    samples = read_table(command.samples) if command.HasField("samples") else None
     start = call.workbench.sampler(command.start_path, command.target_path) if command.start_path else None
+    group = join(command)
     try:
+        if group.rank > 0:
+            session.assist(target, settings, group, samples=samples)
+            call.send(_Event(done=_Event.Done()))
+            return
         sampler = session.train(
             target,
             settings,
             start=start,
-            samples=read_table(command.samples) if command.HasField("samples") else None,
+            samples=samples,
+            group=group,
             on_metrics=metrics_sender(call),
             on_checkpoint=checkpoint_sender(call),
             should_stop=call.should_stop,

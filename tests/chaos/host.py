@@ -31,17 +31,23 @@ class Host:
             self.address = f"127.0.0.1:{free.getsockname()[1]}"
         self._command, self._arguments = command, arguments
         self._process: subprocess.Popen[bytes] | None = None
+        self._pen: subprocess.Popen[bytes] | None = None
         self.lives = 0
 
     def launch(self) -> None:
         """Begin a life, without waiting until it serves."""
         assert not self.alive, "it lives"
+        self._put_pen_down()
         self.lives += 1
         command = [sys.executable, "-m", *self._command, "--data", str(self.data), "--listen", self.address]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", VARIABLE: str(self._crash)}
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen([*command, *self._arguments], stdout=log, stderr=log, env=environment)
             self._said = log.tell()
+            # Another process writes the log, which grows whatever this one may do to its files.
+            pen = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=log)
+        with pen.stdin as ink:  # type: ignore[union-attr]
+            self._process = subprocess.Popen([*command, *self._arguments], stdout=ink, stderr=ink, env=environment)
+        self._pen = pen
 
     def serving(self) -> bool:
         """Whether this life has come so far as to serve."""
@@ -72,18 +78,24 @@ class Host:
         """SIGKILL, as a power cut is for a process."""
         assert self._process is not None
         self._process.kill()
-        self._process.wait()
+        self.wait()
 
     def stop(self, seconds: float = 40.0) -> int:
         """SIGTERM; the exit status."""
         assert self._process is not None
         self._process.terminate()
-        return self._process.wait(seconds)
+        return self.wait(seconds)
 
     def wait(self, seconds: float = 40.0) -> int:
-        """The exit status of this life, which ends by itself."""
+        """The exit status of this life, which ends by itself; all that it said is in the log then."""
         assert self._process is not None
-        return self._process.wait(seconds)
+        status = self._process.wait(seconds)
+        self._put_pen_down()
+        return status
+
+    def _put_pen_down(self) -> None:
+        if self._pen is not None:
+            self._pen.wait(10)
 
     def workers(self) -> list[psutil.Process]:
         """Every worker process of this folder, whichever life it is of."""
@@ -121,6 +133,7 @@ class Host:
         """Leave no process behind, whatever happened."""
         if self.alive:
             self.kill()
+        self._put_pen_down()
         deadline = time.monotonic() + 10
         while (left := self.workers()) and time.monotonic() < deadline:
             for worker in left:
@@ -129,5 +142,12 @@ class Host:
 
     def litter(self) -> list[str]:
         """Files that a stopped server with nothing to do must not have."""
-        patterns = ("artefacts/**/staging/*", "**/*.part", "jobs/*/work-*", "jobs/*/checkpoints*", "jobs/*/sampler-*")
+        patterns = (
+            "artefacts/**/staging/*",
+            "**/*.part",
+            "jobs/*/work-*",
+            "jobs/*/checkpoints*",
+            "jobs/*/sampler-*",
+            "servers/*",
+        )
         return sorted(str(path.relative_to(self.data)) for each in patterns for path in self.data.glob(each))

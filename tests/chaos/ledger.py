@@ -13,13 +13,14 @@ K = TypeVar("K")
 
 _Q, _P, _R = pb.JOB_STATE_QUEUED, pb.JOB_STATE_PENDING, pb.JOB_STATE_RUNNING
 _C, _FAILED, _DONE = pb.JOB_STATE_CANCELLING, pb.JOB_STATE_FAILED, pb.JOB_STATE_SUCCEEDED
-_CANCELLED = pb.JOB_STATE_CANCELLED
+_CANCELLED, _PAUSED = pb.JOB_STATE_CANCELLED, pb.JOB_STATE_PAUSED
 TERMINAL = frozenset({_CANCELLED, _DONE, _FAILED})
 LEGAL: dict[int, frozenset[int]] = {
     0: frozenset({_Q}),
-    _Q: frozenset({_P, _CANCELLED}),
-    _P: frozenset({_R, _Q, _C, _FAILED}),
-    _R: frozenset({_DONE, _FAILED, _Q, _C}),
+    _Q: frozenset({_P, _CANCELLED, _PAUSED}),
+    _P: frozenset({_R, _Q, _C, _FAILED, _PAUSED}),
+    _R: frozenset({_DONE, _FAILED, _Q, _C, _PAUSED}),
+    _PAUSED: frozenset({_Q, _CANCELLED}),
     _C: frozenset({_CANCELLED, _DONE, _FAILED}),
 }
 

@@ -20,6 +20,7 @@ from gephyra.clients.content import BytesContent
 from gephyra.clients.errors import FailedPrecondition, GephyraError, Internal, NotFound
 from gephyra.clients.events import Event
 from gephyra.clients.upload import sampler_requests, upload_blob
+from gephyra.clients.words import JobState
 from gephyra.protos import dataset_service_pb2, sampler_service_pb2, target_service_pb2, tensor_pb2
 from gephyra.protos import training_service_pb2 as pb
 from tests.chaos.ledger import Ledger
@@ -86,6 +87,9 @@ class Load:
         job = AsyncJob(self.client._connection, message)
         watching = asyncio.create_task(self._watch(job))
         if rng.random() < 0.3:
+            await asyncio.sleep(rng.uniform(0, 2))
+            await self._pause(rng, job)
+        if rng.random() < 0.3:
             await asyncio.sleep(rng.uniform(0, 4))
             await self._cancel(rng, job.name)
         await watching
@@ -115,6 +119,26 @@ class Load:
         await self._twice(rng, lambda stubs: stubs.training.CancelTrainingJob, request)
         self.ledger.cancelled.add(name)
         self.ledger.acknowledged += 1
+
+    async def _pause(self, rng: random.Random, job: AsyncJob) -> None:
+        """Pause a job, see that this comes about unless the job ends first, and let it go on."""
+        pause = pb.PauseTrainingJobRequest(name=job.name, request_id=_request_id(rng))
+        resume = pb.ResumeTrainingJobRequest(name=job.name, request_id=_request_id(rng))
+        try:
+            await self._twice(rng, lambda stubs: stubs.training.PauseTrainingJob, pause)
+            self.ledger.acknowledged += 1
+            while not (await self.insist(job.refresh)).state.final and job.state is not JobState.PAUSED:
+                if not job.pausing:
+                    self.ledger.fault(f"{job.name} is {job.state}, and nobody knows that it is to pause")
+                    return
+                await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(rng.uniform(0, 1))
+            await self._twice(rng, lambda stubs: stubs.training.ResumeTrainingJob, resume)
+            self.ledger.acknowledged += 1
+        except FailedPrecondition as error:
+            # It ended meanwhile.
+            if error.reason != "JOB_STATE_UNSUITED" or not (await self.insist(job.refresh)).state.final:
+                raise
 
     async def _settled(self, job: AsyncJob) -> int:
         record = (await self.insist(job.refresh)).message

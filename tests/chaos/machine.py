@@ -3,6 +3,7 @@
 import tempfile
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,35 @@ from gephyra.protos import dataset_service_pb2, target_service_pb2
 from gephyra.protos import training_service_pb2 as pb
 from tests.chaos.host import Host
 from tests.chaos.ledger import Ledger, judge_events
-from tests.support.server import Stubs, create_job, gaussian, get_job, wait_for, watch
+from tests.support.server import Stubs, gaussian, get_job, wait_for, watch
 from tests.support.tables import create, raw
 
 LONG = pb.TrainingConfig(seconds=600.0, batch_size=16, steps=4, width=8, precondition=pb.PRECONDITION_NONE)
 OK, NOT_FOUND = grpc.StatusCode.OK, grpc.StatusCode.NOT_FOUND
 NAMES = st.sampled_from(["alpha", "bravo", "delta"])
 _LIVE = {pb.JOB_STATE_QUEUED, pb.JOB_STATE_PENDING, pb.JOB_STATE_RUNNING}
+_REFUSED = grpc.StatusCode.FAILED_PRECONDITION
 _MOST_JOBS, _MOST_RESTARTS = 3, 3
 
 
+@dataclass
+class _Job:
+    """What the model knows of a job."""
+
+    target: str
+    dim: int
+    request: Any
+    """That made it."""
+    paused: bool = False
+    """It is PAUSED, or will be without being asked again."""
+    cancelled: bool = False
+
+
 class Machine(RuleBasedStateMachine):
-    """Targets, data sets and jobs that never end by themselves; restarts and reconnects between."""
+    """Targets, data sets and jobs that never end by themselves; restarts and reconnects between.
+
+    Jobs are paused, resumed, cancelled, tried again and deleted, in every state that they have.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,9 +54,7 @@ class Machine(RuleBasedStateMachine):
         self.connect()
         self.targets: dict[str, tuple[int, str]] = {}
         self.datasets: dict[str, tuple[int, str]] = {}
-        self.jobs: dict[str, tuple[str, str]] = {}
-        """Name to target and request id."""
-        self.cancelled: set[str] = set()
+        self.jobs: dict[str, _Job] = {}
         self.restarts = 0
 
     def connect(self) -> None:
@@ -70,7 +86,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(name=NAMES)
     def delete_target(self, name: str) -> None:
-        used = any(job[0] == name for each, job in self.jobs.items() if each not in self.cancelled)
+        used = any(job.target == name for job in self.jobs.values() if not job.cancelled)
         right = grpc.StatusCode.FAILED_PRECONDITION if used else OK if name in self.targets else NOT_FOUND
         request = target_service_pb2.DeleteTargetRequest(name=f"targets/target-{name}")
         self.ask(lambda: self.stubs.target.DeleteTarget(request), right)
@@ -92,41 +108,109 @@ class Machine(RuleBasedStateMachine):
         self.ask(lambda: self.stubs.dataset.DeleteDataset(request), OK if name in self.datasets else NOT_FOUND)
         self.datasets.pop(name, None)
 
-    @precondition(lambda self: len(self.jobs) - len(self.cancelled) < _MOST_JOBS)
-    @rule(name=NAMES)
-    def create_job(self, name: str) -> None:
+    def room(self) -> bool:
+        """Whether the model wants one more job."""
+        return sum(not job.cancelled for job in self.jobs.values()) < _MOST_JOBS
+
+    def checked(self, name: str) -> str:
+        """Name of a target, which is checked by now if it is there."""
         find = target_service_pb2.GetTargetRequest(name=f"targets/target-{name}")
         ready = target_service_pb2.Target.STATE_READY
         if name in self.targets:
             wait_for(lambda: self.stubs.target.GetTarget(find).state == ready, what="the check of a target")
-        request_id = str(uuid.uuid4())
-        job = self.ask(
-            lambda: create_job(self.stubs, find.name, LONG, request_id), OK if name in self.targets else NOT_FOUND
-        )
+        return find.name
+
+    def some_job(self, data: st.DataObject) -> str:
+        return data.draw(st.sampled_from(sorted(self.jobs)))
+
+    @precondition(room)
+    @rule(name=NAMES)
+    def create_job(self, name: str) -> None:
+        request = pb.CreateTrainingJobRequest(target=self.checked(name), config=LONG, request_id=str(uuid.uuid4()))
+        right = OK if name in self.targets else NOT_FOUND
+        job = self.ask(lambda: self.stubs.training.CreateTrainingJob(request), right)
         if job is not None:
             assert job.name not in self.jobs
-            self.jobs[job.name] = (name, request_id)
+            self.jobs[job.name] = _Job(name, self.targets[name][0], request)
 
     @precondition(lambda self: self.jobs)
     @rule(data=st.data(), same=st.booleans())
     def repeat_job(self, data: st.DataObject, same: bool) -> None:
-        job = data.draw(st.sampled_from(sorted(self.jobs)))
-        name, request_id = self.jobs[job]
-        config = LONG if same else pb.TrainingConfig(seconds=601.0)
-        again = self.ask(
-            lambda: create_job(self.stubs, f"targets/target-{name}", config, request_id),
-            OK if same else grpc.StatusCode.INVALID_ARGUMENT,
-        )
+        job = self.some_job(data)
+        request = type(self.jobs[job].request)()
+        request.CopyFrom(self.jobs[job].request)
+        new, right = isinstance(request, pb.CreateTrainingJobRequest), OK
+        if not same:
+            setattr(request, "target" if new else "name", job)
+            right = grpc.StatusCode.INVALID_ARGUMENT
+        training = self.stubs.training
+        call: Callable[[Any], pb.TrainingJob] = training.CreateTrainingJob if new else training.RetryTrainingJob
+        again = self.ask(lambda: call(request), right)
         assert again is None or again.name == job
+
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data(), patient=st.booleans())
+    def pause(self, data: st.DataObject, patient: bool) -> None:
+        job = self.some_job(data)
+        right = _REFUSED if self.jobs[job].cancelled else OK
+        self.ask(lambda: self.stubs.training.PauseTrainingJob(pb.PauseTrainingJobRequest(name=job)), right)
+        if right is OK:
+            self.jobs[job].paused = True
+            if patient:
+                self.wait_until_paused(job)
+
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data())
+    def resume(self, data: st.DataObject) -> None:
+        job = self.some_job(data)
+        right = _REFUSED if self.jobs[job].cancelled else OK
+        answer = self.ask(lambda: self.stubs.training.ResumeTrainingJob(pb.ResumeTrainingJobRequest(name=job)), right)
+        if answer is not None:
+            assert not answer.pause_requested
+            self.jobs[job].paused = False
+
+    @precondition(lambda self: self.jobs and self.room())
+    @rule(data=st.data())
+    def retry(self, data: st.DataObject) -> None:
+        job = self.some_job(data)
+        known, request = self.jobs[job], pb.RetryTrainingJobRequest(name=job, request_id=str(uuid.uuid4()))
+        self.checked(known.target)
+        right = OK
+        if not known.cancelled or self.targets.get(known.target, (known.dim, ""))[0] != known.dim:
+            right = _REFUSED
+        elif known.target not in self.targets:
+            right = NOT_FOUND
+        made = self.ask(lambda: self.stubs.training.RetryTrainingJob(request), right)
+        if made is not None:
+            assert made.name not in self.jobs
+            assert made.retry_of == job
+            self.jobs[made.name] = _Job(known.target, known.dim, request)
+
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data())
+    def delete_job(self, data: st.DataObject) -> None:
+        job = self.some_job(data)
+        request = pb.DeleteTrainingJobRequest(name=job, request_id=str(uuid.uuid4()))
+        right = OK if self.jobs[job].cancelled else _REFUSED
+        self.ask(lambda: self.stubs.training.DeleteTrainingJob(request), right)
+        if right is OK:
+            del self.jobs[job]
+            # The same request again is answered, another one finds nothing.
+            self.ask(lambda: self.stubs.training.DeleteTrainingJob(request), OK)
+            self.ask(lambda: self.stubs.training.DeleteTrainingJob(pb.DeleteTrainingJobRequest(name=job)), NOT_FOUND)
+            assert not (self.host.data / "jobs" / job.partition("/")[2]).exists()
+
+    def wait_until_paused(self, job: str) -> None:
+        wait_for(lambda: get_job(self.stubs, job).state == pb.JOB_STATE_PAUSED, seconds=30, what="a pause")
 
     @precondition(lambda self: self.jobs)
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
-        job = data.draw(st.sampled_from(sorted(self.jobs)))
+        job = self.some_job(data)
         self.ask(lambda: self.stubs.training.CancelTrainingJob(pb.CancelTrainingJobRequest(name=job)), OK)
         # P8: everything is free within 20 s.
         wait_for(lambda: get_job(self.stubs, job).state == pb.JOB_STATE_CANCELLED, seconds=20, what="a cancel")
-        self.cancelled.add(job)
+        self.jobs[job].cancelled = True
         ledger = Ledger()
         judge_events(job, watch(self.stubs, job), ledger)
         assert ledger.faults == []
@@ -142,6 +226,9 @@ class Machine(RuleBasedStateMachine):
         self.channel.close()
         self.host.start()
         self.connect()
+        for name, job in self.jobs.items():
+            if job.paused and not job.cancelled:
+                self.wait_until_paused(name)
 
     @rule()
     def reconnect(self) -> None:
@@ -161,8 +248,14 @@ class Machine(RuleBasedStateMachine):
         }
         states = {job.name: job.state for job in _all_jobs(stubs)}
         assert states.keys() == self.jobs.keys()
-        for job, state in states.items():
-            assert state in ({pb.JOB_STATE_CANCELLED} if job in self.cancelled else _LIVE), (job, state)
+        for name, state in states.items():
+            assert state in self.may_be(self.jobs[name]), (name, state)
+
+    def may_be(self, job: _Job) -> "set[pb.JobState.ValueType]":
+        """The states in which a job may be seen."""
+        if job.cancelled:
+            return {pb.JOB_STATE_CANCELLED}
+        return _LIVE | {pb.JOB_STATE_PAUSED} if job.paused else _LIVE
 
     def teardown(self) -> None:
         self.channel.close()

@@ -40,11 +40,21 @@ def test_every_place_is_passed(host: Host) -> None:
         cancelled = create_job(stubs, "targets/some-target", LONG)
         stubs.training.CancelTrainingJob(pb.CancelTrainingJobRequest(name=cancelled.name))
         watch(stubs, cancelled.name)
+        _order_about(stubs, cancelled.name)
         for each in stubs.sampler.ListSamplers(sampler_service_pb2.ListSamplersRequest()).samplers:
             stubs.sampler.DeleteSampler(sampler_service_pb2.DeleteSamplerRequest(name=each.name))
         stubs.dataset.DeleteDataset(dataset_service_pb2.DeleteDatasetRequest(name=dataset.name))
         stubs.target.DeleteTarget(target_service_pb2.DeleteTargetRequest(name="targets/some-target"))
     assert host.passed() == {str(place) for place in Place}
+
+
+def _order_about(stubs: Stubs, cancelled: str) -> None:
+    again = stubs.training.RetryTrainingJob(pb.RetryTrainingJobRequest(name=cancelled)).name
+    stubs.training.PauseTrainingJob(pb.PauseTrainingJobRequest(name=again))
+    stubs.training.CancelTrainingJob(pb.CancelTrainingJobRequest(name=again))
+    watch(stubs, again)
+    for name in (cancelled, again):
+        stubs.training.DeleteTrainingJob(pb.DeleteTrainingJobRequest(name=name))
 
 
 def _bring_in(stubs: Stubs, sampler: str) -> None:

@@ -1,7 +1,5 @@
 """A job whose worker and server were killed makes the sampler that it would have made, bit for bit (P6, P7)."""
 
-import hashlib
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +9,10 @@ import psutil
 import pytest
 
 from gephyra.protos import training_service_pb2 as pb
-from gephyra.samplers.storage import read_tensors
 from tests.chaos.host import Host
 from tests.support.server import Stubs, gaussian, get_job, register, wait_for, watch
 from tests.support.tables import create, raw
+from tests.support.weights import weights
 
 # Longer than the five seconds between two checkpoints, on any machine of today.
 BRIDGE = pb.TrainingConfig(iterations=4000, batch_size=16, steps=4, width=8, precondition=pb.PRECONDITION_GAUSSIAN)
@@ -54,7 +52,7 @@ def test_a_job_that_was_killed_makes_the_same_weights(host: Host, kind: str) -> 
         watch(Stubs.on(channel), killed)
         jobs = [get_job(Stubs.on(channel), name) for name in (whole, killed)]
     assert [job.attempt for job in jobs] == [1, 3]
-    first, second = (_weights(host, job.sampler) for job in jobs)
+    first, second = (weights(host.data, job.sampler) for job in jobs)
     assert first == second
 
 
@@ -62,15 +60,3 @@ def _saved(host: Host, job: str) -> int:
     """The step of the newest checkpoint."""
     files = host.data.glob(f"jobs/{job.partition('/')[2]}/work-*/checkpoint-*.safetensors")
     return max((int(path.stem.partition("-")[2]) for path in files), default=0)
-
-
-def _weights(host: Host, sampler: str) -> str:
-    """SHA-256 of the tensors of a stored sampler; the report beside them tells times."""
-    connection = sqlite3.connect(host.data / "gephyra.sqlite3")
-    query = "SELECT digest FROM samplers WHERE name = ?"
-    ((digest,),) = connection.execute(query, [sampler.partition("/")[2]]).fetchall()
-    connection.close()
-    found = hashlib.sha256()
-    for name, tensor in sorted(read_tensors(host.data / "artefacts" / "sha256" / digest[:2] / digest)[0].items()):
-        found.update(name.encode() + tensor.numpy().tobytes())
-    return found.hexdigest()

@@ -85,6 +85,7 @@ def test_a_worker_without_a_sign_of_life_is_replaced(host: Host) -> None:
     assert any(f"no sign of life for {LEASE:g} s" in event.log for event in events)
 
 
+@pytest.mark.chaos
 async def test_a_worker_that_cannot_be_killed_wakes_up_and_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

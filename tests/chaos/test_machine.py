@@ -15,7 +15,7 @@ def _settings(examples: int, steps: int) -> settings:
 
 @pytest.mark.timeout(300)
 def test_a_server_does_what_its_model_does() -> None:
-    run_state_machine_as_test(Machine, settings=_settings(3, 20))
+    run_state_machine_as_test(Machine, settings=_settings(2, 15))
 
 
 @pytest.mark.chaos

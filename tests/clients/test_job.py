@@ -95,9 +95,38 @@ def test_each_kind_of_event_is_told_apart(fake: FakeServer, client: Client) -> N
     assert all(set(event.to_json()) - {"sequence", "attempt", "time"} for event in events)
 
 
-def test_a_watch_goes_on_from_the_oldest_event_that_is_left(fake: FakeServer, client: Client) -> None:
-    FakeJob(fake).oldest = 6
+def test_a_watch_goes_on_from_the_oldest_event_that_is_left(
+    fake: FakeServer, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = FakeJob(fake)
+    job.oldest, job.breaks = 6, [3, 2]
     assert [event.sequence for event in running(client, fake).watch()] == list(range(6, 13))
+    assert caplog.messages == [f"the events 1 to 5 of {NAME} are not kept any more"]
+
+
+def test_what_a_late_reader_was_spared_is_accounted_for(fake: FakeServer, client: Client) -> None:
+    job = FakeJob(fake)
+    del job.events[5:8]
+    job.events[5].coalesced = 3
+    events = list(running(client, fake).watch())
+    assert [(event.sequence, event.coalesced) for event in events[4:7]] == [(5, 0), (9, 3), (10, 0)]
+
+
+@pytest.mark.parametrize(("sequence", "coalesced"), [(6, 0), (8, 0), (8, 2), (5, 0), (1, 0), (8, -1)])
+def test_a_gap_or_a_repetition_is_an_error(fake: FakeServer, client: Client, sequence: int, coalesced: int) -> None:
+    job = FakeJob(fake)
+    job.events[6] = pb.TrainingEvent(sequence=sequence, coalesced=coalesced, metrics=pb.TrainingMetrics(step=1))
+    with pytest.raises(errors.DataLoss, match=f"after event 6 came {sequence}") as caught:
+        list(running(client, fake).watch())
+    assert caught.value.reason == "EVENTS_MISSING"
+
+
+def test_an_event_of_a_kind_that_came_later_is_no_gap(fake: FakeServer, client: Client) -> None:
+    job = FakeJob(fake)
+    # A field that this client has no name for.
+    job.events[6] = pb.TrainingEvent.FromString(pb.TrainingEvent(sequence=7).SerializeToString() + b"\xf2\x06\x01x")
+    events = [event.sequence for event in running(client, fake).watch()]
+    assert events == [*range(1, 7), *range(8, 13)]
 
 
 def test_the_result_of_a_job_is_its_sampler(fake: FakeServer, client: Client) -> None:

@@ -53,6 +53,7 @@ SAID: dict[str, tuple[Any, str, Any]] = {
     "ema": (0.99, "ema", 0.99),
     "device": ("cuda", "device", pb.DEVICE_CUDA),
     "precision": ("float64", "precision", pb.PRECISION_FLOAT64),
+    "workers": (4, "workers", 4),
 }
 BUDGETS = {"preset", "seconds", "iterations", "target_evaluations"}
 
@@ -171,7 +172,7 @@ def test_unknown_words_and_two_budgets_never_leave_the_client(
 DEFAULTS = TrainingSettings()
 HELP: dict[str, Any] = {
     **{name: getattr(DEFAULTS, name) for name in ("method", "loss", "precondition", "device", "precision", "ema")},
-    **{name: getattr(DEFAULTS, name) for name in ("steps", "batch_size", "width", "learning_rate")},
+    **{name: getattr(DEFAULTS, name) for name in ("steps", "batch_size", "width", "learning_rate", "workers")},
     **{f"{part}_rate": getattr(Learn(), f"{part}_rate") for part in ("diffusion", "prior", "annealing", "time")},
     **{
         f"learn_{part}": "on" if getattr(Learn(), part) else "off"
@@ -193,7 +194,7 @@ def entry(name: str) -> str:
     return str(found)
 
 
-@pytest.mark.parametrize("name", ["steps", "batch_size", "width", "learning_rate"])
+@pytest.mark.parametrize("name", ["steps", "batch_size", "width", "learning_rate", "workers"])
 def test_the_docstring_tells_the_servers_defaults(name: str) -> None:
     assert entry(name).strip().endswith(f"; {getattr(DEFAULTS, name)}.")
 

@@ -16,34 +16,35 @@ NOTHING = Rough(math.nan, math.nan, math.nan, math.nan)
 def test_a_goal_once_reached_shortens_the_run(goal: Goal) -> None:
     cool_down = CoolDown(goal)
     for rough in (NOTHING, BAD):
-        cool_down.note(rough, 0.3)
+        assert not cool_down.reached(rough)
         assert cool_down.fraction(0.35) == 0.35
-    cool_down.note(GOOD, 0.4)
+    assert cool_down.reached(GOOD)
+    cool_down.note(0.4)
     shares = [cool_down.fraction(0.4 + 0.01 * k) for k in range(7)]
     assert shares[0] == 0.4
     assert shares == sorted(shares)
     assert all(share < 1.0 for share in shares[:-1])
     assert shares[-1] == pytest.approx(1.0)
-    cool_down.note(BAD, 0.45)
+    cool_down.note(0.45)
     assert cool_down.fraction(0.46) == pytest.approx(1.0)
 
 
 def test_no_goal_changes_nothing() -> None:
     cool_down = CoolDown(Goal())
-    cool_down.note(GOOD, 0.4)
+    assert not cool_down.reached(GOOD)
     assert [cool_down.fraction(share) for share in (0.4, 0.7, 1.0)] == [0.4, 0.7, 1.0]
 
 
 def test_a_goal_reached_late_does_not_lengthen_the_run() -> None:
     cool_down = CoolDown(Goal(gap=0.1))
-    cool_down.note(GOOD, 0.95)
+    cool_down.note(0.95)
     assert all(cool_down.fraction(share) >= share for share in (0.95, 0.97, 0.99, 1.0))
     assert cool_down.fraction(1.0) == 1.0
 
 
 def test_a_restored_cool_down_goes_on() -> None:
     first, second = CoolDown(Goal(gap=0.1)), CoolDown(Goal(gap=0.1))
-    first.note(GOOD, 0.4)
+    first.note(0.4)
     second.restore(first.state())
     assert second.fraction(0.43) == first.fraction(0.43) > 0.43
 

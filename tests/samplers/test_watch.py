@@ -19,7 +19,8 @@ def steps(watch: Watch, first: int, count: int, *, warming: bool) -> None:
     """All paths of equal weight: an ESS of one."""
     gradient = Gradient.of(torch.zeros(PATHS, dtype=torch.float64), warming=warming)
     for step in range(first, first + count):
-        watch.step(gradient, step, 0.0, 0.0, 0)
+        watch.note(gradient, step)
+        watch.step(step, 0.0, 0.0, 0)
 
 
 def test_paths_of_a_warm_start_are_no_estimate_of_what_comes_after_though_there_are_as_many_a_step() -> None:

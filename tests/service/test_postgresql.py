@@ -1,4 +1,4 @@
-"""PostgreSQL under a store: one store a database, and what happens when the database goes away."""
+"""PostgreSQL under a store: what happens when the database goes away. Several servers on one: `test_shared.py`."""
 
 import signal
 import threading
@@ -58,23 +58,6 @@ def test_a_database_that_stays_away_is_an_error_and_no_hindrance_to_the_end(own:
     assert away.value.reason == Reason.DATABASE_UNAVAILABLE
     assert 1.0 <= time.monotonic() - started < place.patience - 5
     ending.join()
-
-
-def test_a_server_whose_session_is_lost_writes_nothing_once_another_has_the_database(own: PostgresServer) -> None:
-    """As after a partition of the network: the database gave the first one up, and let the second one in."""
-    url = own.make()
-    first = Store(PostgreSql(url))
-    own.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'gephyra'")
-    second = Store(PostgreSql(url))
-    with pytest.raises(Unavailable, match="in use by another"):
-        first.write_now(targets.add, TENANT, TARGET)
-    assert second.read_now(targets.find, TENANT, "t-one") is None
-    # It may read, and write again when the other has gone.
-    assert first.read_now(targets.find, TENANT, "t-one") is None
-    second.close()
-    first.write_now(targets.add, TENANT, TARGET)
-    assert first.read_now(targets.find, TENANT, "t-one") == TARGET
-    first.close()
 
 
 def test_a_transaction_whose_session_is_lost_leaves_nothing(own: PostgresServer) -> None:

@@ -12,13 +12,10 @@ import grpc
 import pytest
 
 from gephyra.protos import sampler_service_pb2, training_service_pb2
-from gephyra.service.store.database import Store
-from gephyra.service.store.places import DatabaseInUse
-from gephyra.service.store.postgresql import PostgreSql
 from tests.support.postgres import PostgresServer
 from tests.support.server import ServerProcess, create_job, gaussian, get_job, register, train, wait_for, watch
 
-REFUSED, LOCKED = 4, 5
+REFUSED = 4
 LONG = training_service_pb2.TrainingConfig(
     seconds=600.0, batch_size=16, steps=4, width=8, precondition=training_service_pb2.PRECONDITION_NONE
 )
@@ -38,9 +35,8 @@ def test_a_server_on_postgresql_trains_draws_and_comes_back(
     server = serve(tmp_path / "data", "--database-url", url)
     target = register(server.stubs, gaussian(), "normal-there")
     sampler = train(server.stubs, target.name)
-    with pytest.raises(DatabaseInUse):
-        Store(PostgreSql(url))
-    assert start(tmp_path / "other", url)[0] == LOCKED
+    code, said = start(tmp_path / "other", url)
+    assert (code, "belongs to another data folder" in said) == (REFUSED, True)
     assert server.stop() == 0
     assert not (tmp_path / "data/gephyra.sqlite3").exists()
     assert start(tmp_path / "data", "")[0] == REFUSED

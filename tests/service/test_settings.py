@@ -58,6 +58,7 @@ DOMAINS: dict[str, st.SearchStrategy[Any]] = {
     "ema": st.floats(0.0, 1 - 1e-6),
     "device": st.sampled_from(Device),
     "precision": st.sampled_from(Precision),
+    "workers": st.integers(1, 64),
 }
 
 
@@ -68,6 +69,7 @@ def training_settings(draw: st.DrawFn) -> TrainingSettings:
     if not values["method"].underdamped:
         values["integrator"] = None
     values["reward_to_go"] = values["reward_to_go"] and values["loss"] is Loss.RKL_LD
+    values["workers"] = values["workers"] if values["batch_size"] % values["workers"] == 0 else 1
     return TrainingSettings(**values)
 
 
@@ -161,6 +163,9 @@ REFUSED: list[tuple[dict[str, Any], str, str, str]] = [
         for method in ({}, {"method": pb.METHOD_PIS})
     ],
     ({"reward_to_go": True, "loss": pb.LOSS_LV}, "INCONSISTENT_SETTINGS", "reward_to_go", "rkl-ld"),
+    *[({"workers": bad}, "FIELD_INVALID", "", "between 1 and 64") for bad in (-1, 0, 65)],
+    ({"workers": 3}, "INCONSISTENT_SETTINGS", "", "must divide batch_size"),
+    ({"batch_size": 9, "workers": 2}, "INCONSISTENT_SETTINGS", "workers", "2 workers and batch_size 9"),
 ]
 
 
@@ -178,10 +183,10 @@ def test_what_is_wrong_is_refused_by_its_own_name(
 
 def test_every_complaint_of_the_settings_is_about_a_field_of_the_wire() -> None:
     """The sentences in the source of the settings: the first word of each is what the violation names."""
-    first = set(re.findall(r'raise ValueError\(\s*f?"(\S+) ', inspect.getsource(domain)))
+    first = set(re.findall(r'raise (?:ValueError|Inconsistent)\(\s*f?"(\S+) ', inspect.getsource(domain)))
     # A oneof cannot hold two budgets; `{name}` stands for fields in the table above.
     named = first - {"budget:", "{name}"}
-    assert {"seconds", "goal_gap", "ema", "integrator", "reward_to_go"} <= named
+    assert {"seconds", "goal_gap", "ema", "integrator", "reward_to_go", "workers"} <= named
     assert named <= {field.name for field in pb.TrainingConfig.DESCRIPTOR.fields}
 
 

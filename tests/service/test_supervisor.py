@@ -10,11 +10,13 @@ import pytest
 from gephyra.samplers.settings import TrainingSettings
 from gephyra.service import jobs, supervisor
 from gephyra.service.artefacts import Artefacts
+from gephyra.service.attempt import Superseded
 from gephyra.service.bus import Bus
 from gephyra.service.config import TENANT, ServerConfig
 from gephyra.service.core import Core
 from gephyra.service.errors import Failure, Reason, Unavailable
 from gephyra.service.pool import Pool
+from gephyra.service.slots import Room
 from gephyra.service.store import jobs as job_store
 from gephyra.service.store.database import Store
 from gephyra.service.store.records import JobRecord, JobState
@@ -44,14 +46,19 @@ class ScriptedAttempt:
 
     script: ClassVar[list[Exception]] = []
 
-    def __init__(self, core: Core, job: JobRecord, threads: int) -> None:
+    def __init__(self, core: Core, job: JobRecord, threads: int, environment: object) -> None:
         self.job = job
         self._core = core
 
-    async def run(self) -> None:
+    def seen(self) -> None:
+        """The attempt has begun."""
+
+    async def run(self, traceparent: str = "") -> None:
+        self.seen()
         if self.script:
             raise self.script.pop(0)
-        await self._core.store.write(jobs.move, self.job, (JobState.PENDING,), JobState.CANCELLED, 9)
+        await self._core.store.write(jobs.cancel, self.job.name, "", "", 8)
+        await self._core.store.write(jobs.move, self.job, (JobState.CANCELLING,), JobState.CANCELLED, 9)
 
     def stop(self, reason: object) -> None:
         pass
@@ -110,6 +117,27 @@ async def test_a_fault_of_ours_fails_the_job_once_that_can_be_stored(
     job = await until(core, JobState.FAILED)
     assert isinstance(job.error, Failure)
     assert "a bug" in job.error.message
+    await supervised.drain()
+
+
+@pytest.mark.parametrize(
+    "ending", [Superseded(), AWAY, RuntimeError("a bug"), OSError("no worker"), None], ids=lambda ending: repr(ending)
+)
+async def test_slots_are_free_again_whatever_way_an_attempt_ends(
+    core: Core, monkeypatch: pytest.MonkeyPatch, ending: Exception | None
+) -> None:
+    monkeypatch.setattr(ScriptedAttempt, "script", [] if ending is None else [ending])
+    supervised = Supervisor(core)
+    whole = supervised._slots.free
+    assert whole == Room(1, 1, None)
+    seen: list[Room] = []
+    monkeypatch.setattr(ScriptedAttempt, "seen", lambda self: seen.append(supervised._slots.free))
+    await supervised.start()
+    async with asyncio.timeout(20):
+        while not seen or supervised._tasks:
+            await asyncio.sleep(0.01)
+    assert set(seen) == {Room(0, 0, None)}
+    assert supervised._slots.free == whole
     await supervised.drain()
 
 

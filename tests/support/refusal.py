@@ -30,14 +30,18 @@ def refused(call: Callable[[], Any]) -> Refusal:
     """The refusal of a call that must fail with all its details."""
     with pytest.raises(grpc.RpcError) as caught:
         call()
-    # What a stub raises is also the call, which its published type does not say.
-    error: Any = caught.value
+    return refusal_of(caught.value)
+
+
+def refusal_of(error: Any) -> Refusal:
+    """What an error of a stub, which is also the call, tells; all its details must be known."""
     status = rpc_status.from_call(error)
     assert status is not None
     info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
     resource, retry = error_details_pb2.ResourceInfo(), error_details_pb2.RetryInfo()
+    quota = error_details_pb2.QuotaFailure()
     for detail in status.details:
-        assert any(detail.Unpack(known) for known in (info, bad, resource, retry))
+        assert any(detail.Unpack(known) for known in (info, bad, resource, retry, quota))
     assert info.domain == "gephyra"
     fields = tuple(violation.field for violation in bad.field_violations)
     metadata = dict(info.metadata)

@@ -1,5 +1,6 @@
 """A real server in a process of its own, spoken to with the generated stubs."""
 
+import json
 import os
 import shutil
 import signal
@@ -11,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import grpc
 import psutil
@@ -64,9 +65,13 @@ class Stubs:
 
 
 class ServerProcess:
-    """`python -m gephyra.service` on one data folder; may be stopped, killed and started again."""
+    """`python -m gephyra.service` on one data folder; may be stopped, killed and started again.
 
-    def __init__(self, data: Path, arguments: Sequence[str] = ()) -> None:
+    With `tuned` it is `tests.support.tuned`, which has its fields: time limits, limits, a clock.
+    """
+
+    def __init__(self, data: Path, arguments: Sequence[str] = (), **tuned: Any) -> None:
+        self._module = ["tests.support.tuned", json.dumps(tuned)] if tuned else ["gephyra.service"]
         self.data = data
         self.private = Path(tempfile.mkdtemp(prefix="gephyra-test-"))
         self._arguments = list(arguments)
@@ -78,7 +83,7 @@ class ServerProcess:
     def start(self) -> None:
         self.socket = socket = self.private / "s"
         socket.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "gephyra.service", "--data", str(self.data), "--socket", str(socket)]
+        command = [sys.executable, "-m", *self._module, "--data", str(self.data), "--socket", str(socket)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         with (self.private / "log").open("a") as log:
             self._process = subprocess.Popen(

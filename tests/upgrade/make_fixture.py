@@ -2,11 +2,16 @@
 
     python -m tests.upgrade.make_fixture v0.1.0
 
-Run once for each tag, and never again for an old one: the point is what that version wrote.
+Run once for each tag, and never again for an old one: the point is what that version wrote. The wire of the version
+goes beside it: `make check` compares that of today with the newest (`scripts/check.sh`, `wire`).
 """
 
+import hashlib
 import json
+import shutil
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +20,18 @@ import numpy as np
 import gephyra as gp
 
 FIXTURES = Path(__file__).parent / "fixtures"
+PROTOS = Path(gp.__file__).parent / "protos"
+
+# Between a server and its own workers: it may change.
+_PRIVATE = "worker.proto"
+
+
+def processor() -> str:
+    """What kind of processor this is, by what it can do: draws are equal bit for bit on one kind."""
+    lines = [line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines()]
+    told = {name.strip(): value.strip() for name, _, value in lines}
+    can = hashlib.sha256(" ".join(sorted(told.get("flags", "").split())).encode()).hexdigest()
+    return f"{told.get('model name', 'unknown')}, {can[:12]}"
 
 
 def _model(client: gp.Client) -> dict[str, Any]:
@@ -31,6 +48,32 @@ def _model(client: gp.Client) -> dict[str, Any]:
     }
 
 
+def unfinished(folder: Path) -> dict[str, Any]:
+    """A folder whose server stopped while it trained, with a checkpoint and a job that waits; what must be found."""
+    with gp.Client.local(folder) as client:
+        target = client.register(gp.catalogue("gaussian", dim=2), name="normal")
+        options: dict[str, Any] = {"steps": 4, "width": 8, "batch_size": 16, "precondition": "none", "seed": 0}
+        job = client.train(target, iterations=150, **options)
+        waiting = client.train(target, iterations=3, **options)
+        for event in job.watch():
+            if event.metrics is not None and event.metrics.step > 0:
+                break
+    name = job.name.rpartition("/")[2]
+    with closing(sqlite3.connect(folder / "gephyra.sqlite3")) as rows:
+        query = "SELECT last_sequence FROM jobs WHERE name = ?"
+        ((events,),) = rows.execute(query, [name]).fetchall()
+    # The last one was written while the server stopped, when nobody took down its event.
+    steps = [int(path.stem.rpartition("-")[2]) for path in (folder / "jobs" / name).glob("*/checkpoint-*")]
+    _tidy(folder, ("logs",))
+    return {"job": job.name, "waiting": waiting.name, "step": max(steps), "events": events}
+
+
+def _tidy(data: Path, passing: tuple[str, ...]) -> None:
+    for name in passing:
+        shutil.rmtree(data / name, ignore_errors=True)
+    (data / "lock").unlink()
+
+
 def main(tag: str) -> None:
     """Register a target, train a tiny sampler and a tiny model of data, and note what must be found again."""
     folder = FIXTURES / tag
@@ -41,6 +84,7 @@ def main(tag: str) -> None:
         sampler = job.result(progress=False)
         draws = sampler.draw(5, seed=1)
         expected = {
+            "processor": processor(),
             "job": job.name,
             "sampler": sampler.name,
             "target": target.name,
@@ -50,11 +94,13 @@ def main(tag: str) -> None:
             "log_weights": draws.log_weights.tolist(),
             "model": _model(client),
         }
-    for passing in ("logs", "jobs"):
-        for path in sorted((folder / "data" / passing).rglob("*"), reverse=True):
-            path.rmdir() if path.is_dir() else path.unlink()
-    (folder / "data" / "lock").unlink()
+    _tidy(folder / "data", ("logs", "jobs"))
     (folder / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")
+    (folder / "unfinished.json").write_text(json.dumps(unfinished(folder / "unfinished"), indent=1) + "\n")
+    (folder / "protos").mkdir()
+    for path in PROTOS.glob("*.proto"):
+        if path.name != _PRIVATE:
+            shutil.copy(path, folder / "protos")
 
 
 if __name__ == "__main__":
