@@ -103,18 +103,21 @@ async def _give_up(worker: Worker) -> None:
         await asyncio.wait([waiting])
 
 
-async def test_cancelled_while_it_waits_for_room(bench: Bench) -> None:
+async def test_places_are_given_in_order_and_none_to_who_gave_up(bench: Bench) -> None:
     first, second = await asyncio.gather(bench.start(), bench.start())
-    waiting = asyncio.create_task(bench.start())
+    waiting = [asyncio.create_task(bench.start()) for _ in range(3)]
     await asyncio.sleep(0.5)
-    assert not waiting.done()
-    waiting.cancel()
+    assert not any(each.done() for each in waiting)
+    waiting[0].cancel()
     with pytest.raises(asyncio.CancelledError):
-        await waiting
+        await waiting[0]
     assert bench.executor.in_use == CAPACITY
-    await asyncio.gather(first.close(), second.close())
-    # The one that gave up took no room with it.
-    third, fourth = await asyncio.gather(bench.start(), bench.start())
+    await first.close()
+    third = await waiting[1]
+    await asyncio.sleep(0.5)
+    assert not waiting[2].done()
+    await second.close()
+    fourth = await waiting[2]
     assert bench.executor.in_use == CAPACITY
     await asyncio.gather(third.close(), fourth.close())
 
