@@ -1,5 +1,6 @@
 """A real server whose workers run on a cluster."""
 
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,6 @@ from gephyra.protos import sampler_service_pb2, training_service_pb2
 from gephyra.protos import training_service_pb2 as pb
 from tests.support.ray_cluster import TwoNodes
 from tests.support.server import TINY, ServerProcess, create_job, gaussian, get_job, register, wait_for, watch
-
-pytestmark = pytest.mark.ray
 
 # A checkpoint is written every five seconds: the node is lost after the first.
 TWELVE_SECONDS = training_service_pb2.TrainingConfig()
@@ -46,6 +45,7 @@ def _draws(server: ServerProcess, sampler: str) -> tuple[int, str]:
     return trailer.count, trailer.sha256
 
 
+@pytest.mark.ray
 def test_a_job_outlives_the_node_it_ran_on(server: ServerProcess, cluster: TwoNodes) -> None:
     """Its watcher sees every event once; the loss is not held against it; its sampler draws as it does elsewhere."""
     # The pool's warm worker has the head's only processor, so the job goes to the other node.
@@ -86,3 +86,22 @@ def _drawn_anew(server: ServerProcess, sampler: str) -> tuple[int, str]:
     assert "libtorch" not in Path(f"/proc/{server.pid}/maps").read_text()
     assert server.stop() == 0
     return drawn
+
+
+@pytest.mark.slow
+def test_a_job_outlives_the_head_of_the_cluster(tmp_path: Path) -> None:
+    """All that Ray knew is lost, then the server; another one goes on from what is stored, on its own machine."""
+    cluster = TwoNodes()
+    try:
+        server = ServerProcess(tmp_path / "data", ["--executor", "ray", "--ray-address", cluster.address])
+        job = create_job(server.stubs, register(server.stubs, gaussian(2), "some-target").name, TWELVE_SECONDS)
+        wait_for(lambda: any((server.data / "jobs").glob("*/work-1/checkpoint-*[1-9]*.safetensors")), what="steps")
+        cluster.kill_head()
+        server.stop(signal.SIGKILL)
+    finally:
+        cluster.close()
+    wait_for(lambda: workers(server) == [], what="the end of the workers")
+    with ServerProcess(server.data) as other:
+        watch(other.stubs, job.name)
+        found = get_job(other.stubs, job.name)
+    assert (found.state, found.attempt) == (pb.JOB_STATE_SUCCEEDED, 2), found.error

@@ -63,6 +63,10 @@ class TwoNodes:
         with _careless():
             self._other = self._cluster.add_node(**_NODE)
 
+    def kill_head(self) -> None:
+        """SIGKILL to the process that knows of all nodes, placements and actors."""
+        self._cluster.head_node.kill_gcs_server()
+
     def close(self) -> None:
         """End the cluster."""
         with _careless():
