@@ -136,11 +136,7 @@ def _parser() -> argparse.ArgumentParser:
         "--draw-workers", type=_positive, default=1, metavar="N", help="warm drawing processes (default 1)"
     )
     parser.add_argument(
-        "--draw-cache",
-        type=_whole,
-        default=64,
-        metavar="MIB",
-        help="memory for draws made lately (default 64)",
+        "--draw-cache", type=_whole, default=64, metavar="MIB", help="memory for draws made lately (default 64)"
     )
     parser.add_argument(
         "--executor", type=ExecutorName, choices=list(ExecutorName), default=ExecutorName.LOCAL,

@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import warnings
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
@@ -24,7 +24,7 @@ from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
 import gephyra
 from gephyra.protos import worker_pb2
 
-from .agent import Agent, Started
+from .agent import Agent
 from .base import Executor, Exit, NoPlace, Resources, Worker, WorkerSpec
 from .local import log_tail
 
@@ -171,6 +171,8 @@ class RayExecutor(Executor):
     def __init__(self, silence: float) -> None:
         self._silence = silence
         self._workers: dict[RayWorker, Resources] = {}
+        # Of those that need the same, one at a time is looking for its place.
+        self._turns: defaultdict[Resources, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._beating: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -199,14 +201,19 @@ class RayExecutor(Executor):
         actor = ray.remote(Agent).options(
             num_cpus=spec.cpus, num_gpus=spec.gpus, max_restarts=0, max_task_retries=0
         )  # fmt: skip
-        agent = actor.remote(self._silence)
         if not spec.gpus:
             # Those of its node are others'.
             spec = replace(spec, environment={**spec.environment, "CUDA_VISIBLE_DEVICES": ""})
+        agent = None
         try:
+            # Ray keeps no order: of two teams that need the last places each might get one, and wait for ever.
+            async with self._turns[spec.needs]:
+                agent = actor.remote(self._silence)
+                await self._placed(agent, spec)
             worker = await self._started(agent, spec)
         except BaseException:
-            await asyncio.shield(self._later(_end(agent)))
+            if agent is not None:
+                await asyncio.shield(self._later(_end(agent)))
             raise
         self._workers[worker] = spec.needs
         return worker
@@ -227,18 +234,24 @@ class RayExecutor(Executor):
         await asyncio.gather(*self._background, return_exceptions=True)
         await asyncio.to_thread(ray.shutdown)
 
-    async def _started(self, agent: Any, spec: WorkerSpec) -> RayWorker:
-        starting = asyncio.create_task(_answer(agent.start.remote(spec)))
+    async def _placed(self, agent: Any, spec: WorkerSpec) -> None:
+        placing = asyncio.create_task(_call(agent.hear))
         try:
-            while not (await asyncio.wait([starting], timeout=_WAITING_SECONDS))[0]:
+            while not (await asyncio.wait([placing], timeout=_WAITING_SECONDS))[0]:
                 logger.warning("no node of the cluster has room for a worker that needs %s; it waits", spec.needs)
-            version, pid, node = starting.result()
+            placing.result()
+        except RayError as error:
+            raise OSError(f"a worker has no place: {_first_line(error)}") from error
+        finally:
+            placing.cancel()
+
+    async def _started(self, agent: Any, spec: WorkerSpec) -> RayWorker:
+        try:
+            version, pid, node = await agent.start.remote(spec)
         except RayTaskError as error:
             raise OSError(f"a worker cannot be started on its node: {error.cause}") from error
         except RayError as error:
             raise OSError(f"a worker's node was lost at its start: {_first_line(error)}") from error
-        finally:
-            starting.cancel()
         if version != gephyra.__version__:
             raise OSError(f"node {node} has gephyra {version}, this server is {gephyra.__version__}: install the same")
         return RayWorker(agent, node, pid, spec.log, self._forget)
@@ -260,9 +273,8 @@ class RayExecutor(Executor):
         del self._workers[worker]
 
 
-async def _answer(reference: Any) -> Started:
-    started: Started = await reference
-    return started
+async def _call(method: Any) -> None:
+    await method.remote()
 
 
 async def _end(agent: Any) -> None:

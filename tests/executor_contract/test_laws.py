@@ -91,7 +91,7 @@ async def test_commands_are_answered_one_by_one(bench: Bench) -> None:
         assert event.id == number
         log_density = from_tensor(event.evaluated.log_density, "log_density")
         np.testing.assert_allclose(log_density, -0.5 * ((x + number) ** 2).sum(1) - np.log(2 * np.pi), rtol=1e-12)
-    assert event.ByteSize() > 4 << 20
+        assert event.ByteSize() > 4 << 20
 
 
 async def _give_up(worker: Worker) -> None:
@@ -103,18 +103,22 @@ async def _give_up(worker: Worker) -> None:
         await asyncio.wait([waiting])
 
 
-async def test_cancelled_while_it_waits_for_room(bench: Bench) -> None:
+async def test_places_are_given_in_order_and_none_to_who_gave_up(bench: Bench) -> None:
     first, second = await asyncio.gather(bench.start(), bench.start())
-    waiting = asyncio.create_task(bench.start())
+    waiting = [asyncio.create_task(bench.start()) for _ in range(3)]
     await asyncio.sleep(0.5)
-    assert not waiting.done()
-    waiting.cancel()
+    assert not any(each.done() for each in waiting)
+    waiting[0].cancel()
     with pytest.raises(asyncio.CancelledError):
-        await waiting
+        await waiting[0]
     assert bench.executor.in_use == CAPACITY
-    await asyncio.gather(first.close(), second.close())
-    # The one that gave up took no room with it.
-    third, fourth = await asyncio.gather(bench.start(), bench.start())
+    await first.close()
+    third = await waiting[1]
+    await asyncio.sleep(0.5)
+    assert not waiting[2].done()
+    await second.close()
+    fourth = await waiting[2]
+    assert bench.executor.in_use == CAPACITY
     await asyncio.gather(third.close(), fourth.close())
 
 
@@ -178,17 +182,21 @@ async def test_no_more_run_than_there_is_room_for(bench: Bench) -> None:
     assert await bench.executor.capacity() == CAPACITY
     most = 0
 
-    async def live() -> None:
+    def look() -> bool:
         nonlocal most
+        assert CAPACITY.holds(bench.executor.in_use)
+        most = max(most, len(bench.processes()))
+        return most == 2
+
+    async def live() -> None:
         worker = await bench.start()
-        await until(lambda: len(bench.processes()) > 0)
-        for _ in range(5):
-            most = max(most, len(bench.processes()))
-            assert CAPACITY.holds(bench.executor.in_use)
-            await asyncio.sleep(0.05)
+        # The first two wait for each other; then there is a moment for a third one to come too early.
+        await until(look)
+        await asyncio.sleep(0.2)
+        look()
         await worker.close()
 
-    await asyncio.gather(*(live() for _ in range(5)))
+    await asyncio.gather(*(live() for _ in range(4)))
     assert most == 2
 
 

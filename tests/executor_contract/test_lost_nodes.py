@@ -23,8 +23,9 @@ async def heard(bench: Bench) -> Worker:
 async def test_a_keeper_that_is_killed_takes_its_worker_with_it(ray_bench: Bench) -> None:
     """It counts as the worker's own death: where memory runs out, Ray kills the keeper."""
     worker = await heard(ray_bench)
-    process = await ray_bench.process()
-    process.parent().kill()
+    keeper = (await ray_bench.process()).parent()
+    assert keeper is not None
+    keeper.kill()
     assert await kind_of_next(worker, "ready", "stopped") is None
     assert not worker.alive
     await until(lambda: ray_bench.processes() == [], seconds=5)

@@ -1,5 +1,6 @@
 """A real server whose workers run on a cluster."""
 
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,12 +13,10 @@ from gephyra.protos import training_service_pb2 as pb
 from tests.support.ray_cluster import TwoNodes
 from tests.support.server import TINY, ServerProcess, create_job, gaussian, get_job, register, wait_for, watch
 
-pytestmark = pytest.mark.ray
-
-# Long enough for a node to be lost in the middle, with several checkpoints before that.
-LONG = training_service_pb2.TrainingConfig()
-LONG.CopyFrom(TINY)
-LONG.iterations = 6000
+# A checkpoint is written every five seconds: the node is lost after the first.
+TWELVE_SECONDS = training_service_pb2.TrainingConfig()
+TWELVE_SECONDS.CopyFrom(TINY)
+TWELVE_SECONDS.seconds = 12.0
 
 
 @pytest.fixture
@@ -46,15 +45,19 @@ def _draws(server: ServerProcess, sampler: str) -> tuple[int, str]:
     return trailer.count, trailer.sha256
 
 
+@pytest.mark.ray
 def test_a_job_outlives_the_node_it_ran_on(server: ServerProcess, cluster: TwoNodes) -> None:
     """Its watcher sees every event once; the loss is not held against it; its sampler draws as it does elsewhere."""
     # The pool's warm worker has the head's only processor, so the job goes to the other node.
     target = register(server.stubs, gaussian(2), "some-target")
-    job = create_job(server.stubs, target.name, LONG)
+    job = create_job(server.stubs, target.name, TWELVE_SECONDS)
     events = list[pb.TrainingEvent]()
     watcher = threading.Thread(target=lambda: events.extend(watch(server.stubs, job.name)))
     watcher.start()
-    wait_for(lambda: any((server.data / "jobs").glob("*/work-1/checkpoint-*")), what="a first checkpoint")
+    wait_for(
+        lambda: any((server.data / "jobs").glob("*/work-1/checkpoint-*[1-9]*.safetensors")),
+        what="steps in a checkpoint",
+    )
     (training,) = [process for process in workers(server) if cluster.is_on_other(process)]
     cluster.kill_other()
     try:
@@ -63,7 +66,7 @@ def test_a_job_outlives_the_node_it_ran_on(server: ServerProcess, cluster: TwoNo
         assert training.pid not in [process.pid for process in workers(server)]
     finally:
         cluster.replace_other()
-    watcher.join(90)
+    watcher.join()
     ended = get_job(server.stubs, job.name)
     assert (ended.state, ended.attempt) == (pb.JOB_STATE_SUCCEEDED, 2), ended.error
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
@@ -75,11 +78,30 @@ def test_a_job_outlives_the_node_it_ran_on(server: ServerProcess, cluster: TwoNo
     drawn = _drawn_anew(server, ended.sampler)
     with ServerProcess(server.data) as local:
         assert _draws(local, ended.sampler) == drawn
-    server.start()
 
 
 def _drawn_anew(server: ServerProcess, sampler: str) -> tuple[int, str]:
     server.start()
     drawn = _draws(server, sampler)
+    assert "libtorch" not in Path(f"/proc/{server.pid}/maps").read_text()
     assert server.stop() == 0
     return drawn
+
+
+@pytest.mark.slow
+def test_a_job_outlives_the_head_of_the_cluster(tmp_path: Path) -> None:
+    """All that Ray knew is lost, then the server; another one goes on from what is stored, on its own machine."""
+    cluster = TwoNodes()
+    try:
+        server = ServerProcess(tmp_path / "data", ["--executor", "ray", "--ray-address", cluster.address])
+        job = create_job(server.stubs, register(server.stubs, gaussian(2), "some-target").name, TWELVE_SECONDS)
+        wait_for(lambda: any((server.data / "jobs").glob("*/work-1/checkpoint-*[1-9]*.safetensors")), what="steps")
+        cluster.kill_head()
+        server.stop(signal.SIGKILL)
+    finally:
+        cluster.close()
+    wait_for(lambda: workers(server) == [], what="the end of the workers")
+    with ServerProcess(server.data) as other:
+        watch(other.stubs, job.name)
+        found = get_job(other.stubs, job.name)
+    assert (found.state, found.attempt) == (pb.JOB_STATE_SUCCEEDED, 2), found.error

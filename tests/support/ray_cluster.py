@@ -16,7 +16,7 @@ _ENVIRONMENT = {
     "RAY_enable_metrics_collection": "0",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
 }
-_NODE = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
+_NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
 # A lost node is noticed in about two seconds instead of fifteen.
 _HEALTH = {
     "health_check_initial_delay_ms": 1000,
@@ -36,10 +36,15 @@ class TwoNodes:
     def __init__(self) -> None:
         os.environ.update(_ENVIRONMENT)
         pytest.importorskip("ray", reason="Ray is not installed, so nothing that needs it is tested: gephyra[ray]")
+        from ray._private import ray_constants
         from ray.cluster_utils import Cluster
 
+        # As the variable says, if Ray was imported before it was set.
+        ray_constants.ENABLE_RAY_CLUSTER = False
+
         with _careless():
-            self._cluster = Cluster(initialize_head=True, head_node_args={**_NODE, "_system_config": _HEALTH})
+            # Has few types.
+            self._cluster: Any = Cluster(initialize_head=True, head_node_args={**_NODE, "_system_config": _HEALTH})
             self.address: str = self._cluster.address
             self._other: Any = self._cluster.add_node(**_NODE)
 
@@ -57,6 +62,10 @@ class TwoNodes:
         """Add another node like it."""
         with _careless():
             self._other = self._cluster.add_node(**_NODE)
+
+    def kill_head(self) -> None:
+        """SIGKILL to the process that knows of all nodes, placements and actors."""
+        self._cluster.head_node.kill_gcs_server()
 
     def close(self) -> None:
         """End the cluster."""
