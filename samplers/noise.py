@@ -30,9 +30,9 @@ class NoiseSource(NamedTuple):
         """Standard normal noise of the given shape, for gradients."""
         return rough_normal_noise(shape, stream, self.seed, self.step).to(self.device, self.dtype)
 
-    def share(self, count: int) -> Share:
-        """Which of a batch of paths are this worker's."""
-        return Share(self.group, count)
+    def share(self, paths: int) -> Share:
+        """Which of a batch of so many paths are this worker's."""
+        return Share(self.group, paths)
 
     def own(self, shape: tuple[int, int, int], stream: str = "train") -> Tensor:
         """This worker's part, along the middle axis, of `normal` noise of the given shape."""

@@ -115,10 +115,9 @@ class Team(Worker):
     def _culprit(self, ends: Sequence[Exit]) -> int:
         """Whose end explains that of the team."""
         order = [*self._fallen, *range(len(ends))]
-        lost = [rank for rank in order if ends[rank].lost]
         # One that only noticed that another is gone explains nothing.
-        spoke = [rank for rank in order if ends[rank].status != GROUP_LOST]
-        return (lost or spoke or order)[0]
+        ranked = sorted(order, key=lambda rank: (not ends[rank].lost, ends[rank].status == GROUP_LOST))
+        return ranked[0]
 
     async def _listen(self, rank: int) -> None:
         while (event := await self._workers[rank].receive()) is not None:

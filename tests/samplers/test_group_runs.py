@@ -61,7 +61,10 @@ RUNS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
 }
 
 
-@pytest.mark.parametrize("name", RUNS)
+SLOW = {"three workers", "averaged", "a budget of evaluations"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in RUNS])
 def test_a_run_of_several_workers_is_that_of_one(name: str, tmp_path: Path) -> None:
     changes, options = RUNS[name]
     several = run(tmp_path, settings(**changes), **options)
