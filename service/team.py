@@ -68,7 +68,9 @@ class Team(Worker):
         self._events: asyncio.Queue[worker_pb2.WorkerEvent | None] = asyncio.Queue()
         self._ready: set[int] = set()
         self._beating: set[int] = set()
+        # In the order in which they ended by themselves.
         self._fallen: list[int] = []
+        self._killed = self._ending = False
         self._listeners = [asyncio.create_task(self._listen(rank)) for rank in range(len(self._workers))]
 
     @property
@@ -99,6 +101,7 @@ class Team(Worker):
             worker.terminate()
 
     def kill(self) -> None:
+        self._killed = True
         for worker in self._workers:
             worker.kill()
 
@@ -114,17 +117,18 @@ class Team(Worker):
 
     def _culprit(self, ends: Sequence[Exit]) -> int:
         """Whose end explains that of the team."""
-        order = [*self._fallen, *range(len(ends))]
-        # One that only noticed that another is gone explains nothing.
-        ranked = sorted(order, key=lambda rank: (not ends[rank].lost, ends[rank].status == GROUP_LOST))
-        return ranked[0]
+        # One that only noticed that another is gone explains least.
+        ranked = sorted(self._fallen, key=lambda rank: (not ends[rank].lost, ends[rank].status == GROUP_LOST))
+        return ranked[0] if ranked else 0
 
     async def _listen(self, rank: int) -> None:
         while (event := await self._workers[rank].receive()) is not None:
             self._take(rank, event)
-        self._fallen.append(rank)
-        if len(self._fallen) > 1:
+        if not self._killed:
+            self._fallen.append(rank)
+        if self._ending:
             return
+        self._ending = True
         others = [each for each in self._listeners if each is not asyncio.current_task()]
         await asyncio.wait(others, timeout=_LAST_WORDS_SECONDS)
         self.kill()

@@ -140,6 +140,7 @@ DEATHS: dict[str, tuple[list[tuple[int, Exit]], Exit]] = {
     "the second ends by itself": ([(1, Exit(7))], Exit(7)),
     "the first is killed": ([(0, Exit(-11))], Exit(-11)),
     "the other notices before the server does": ([(0, Exit(GROUP_LOST)), (1, Exit(-11))], Exit(-11)),
+    "one gave the others up": ([(0, Exit(GROUP_LOST))], Exit(GROUP_LOST)),
     "a machine is lost": ([(0, Exit(GROUP_LOST)), (1, Exit(0, "its node died"))], Exit(0, "its node died")),
     "a machine is lost and the other is killed": (
         [(1, Exit(-9)), (0, Exit(0, "its node died"))],
@@ -161,6 +162,15 @@ def test_the_end_of_one_is_that_of_all_and_says_why(name: str) -> None:
         assert not team.alive
         assert all(signal.SIGKILL in worker.signals for worker in workers)
         assert await team.close() == told
+
+    acting(play)
+
+
+def test_killed_it_ends() -> None:
+    async def play(team: Team, workers: list[Pretended]) -> None:
+        team.kill()
+        assert await asyncio.wait_for(team.receive(), 5) is None
+        assert str(await team.close()).startswith("killed by signal 9")
 
     acting(play)
 
