@@ -3,7 +3,7 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup demo test check slow chaos bench protos clean
+.PHONY: help setup demo test check slow chaos ray bench protos clean
 
 help:  ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -26,6 +26,9 @@ slow: $(STAMP)  ## tests that take minutes; GEPHYRA_DATA=folder adds those on da
 
 chaos: $(STAMP)  ## kills under load, 250 of them, and other faults; a failure prints the seed that repeats it
 	pytest -m chaos
+
+ray: $(STAMP)  ## the contract of executors on a Ray cluster of two nodes, simulated on this machine
+	pytest -m ray
 
 check: $(STAMP)  ## lint, types, import rules, wire, generated code, docstring examples
 	scripts/check.sh

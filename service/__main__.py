@@ -1,8 +1,8 @@
 """`python -m gephyra.service`: runs one server until it is told to stop.
 
 Exit codes: 0 after a drain, 2 bad arguments, 4 refused (an address that is not loopback, a database of another
-version or another folder, an address that is taken, a full disk), 5 the data folder or the database belongs to another
-server.
+version or another folder, an address that is taken, no Ray, a full disk), 5 the data folder or the database belongs to
+another server.
 """
 
 import argparse
@@ -15,7 +15,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .config import DATABASE_URL, ServerConfig, Timings
+from .config import DATABASE_URL, ExecutorName, ServerConfig, Timings
+from .executor import Executor, NoExecutor, open_executor
 from .full import MESSAGE, is_full
 from .lock import FolderLock, FolderLocked
 from .logs import LogStyle, logged
@@ -54,16 +55,18 @@ def _run(options: argparse.Namespace, timings: Timings) -> int:
         config = ServerConfig(
             data=options.data.resolve(), address=_address(options), database_url=options.database_url,
             running_jobs=options.running_jobs, draw_workers=options.draw_workers, timings=timings,
-            draw_cache_bytes=options.draw_cache << 20,
+            draw_cache_bytes=options.draw_cache << 20, executor=options.executor, ray_address=options.ray_address,
             admin=None if options.admin_port is None else (options.admin_host, options.admin_port),
         )  # fmt: skip
         tracing = _tracing(options.traces)
         with FolderLock(config.data):
-            return asyncio.run(_serve(config, tracing, options.exit_with_stdin))
+            # Before the signals are ours: Ray takes them too.
+            executor = open_executor(config)
+            return asyncio.run(_serve(config, tracing, executor, options.exit_with_stdin))
     except (FolderLocked, DatabaseInUse) as error:
         print(f"gephyra: {error}", file=sys.stderr)
         return _EXIT_LOCKED
-    except (_Refused, CannotListen, DatabaseRefused, SchemaMismatch) as error:
+    except (_Refused, CannotListen, DatabaseRefused, NoExecutor, SchemaMismatch) as error:
         print(f"gephyra: {error}", file=sys.stderr)
         return _EXIT_REFUSED
     except Exception as error:
@@ -73,7 +76,7 @@ def _run(options: argparse.Namespace, timings: Timings) -> int:
         return _EXIT_REFUSED
 
 
-async def _serve(config: ServerConfig, tracing: Tracing, exit_with_stdin: bool) -> int:
+async def _serve(config: ServerConfig, tracing: Tracing, executor: Executor, exit_with_stdin: bool) -> int:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def on_signal() -> None:
@@ -92,7 +95,7 @@ async def _serve(config: ServerConfig, tracing: Tracing, exit_with_stdin: bool) 
         loop.add_signal_handler(number, on_signal)
     if exit_with_stdin:
         loop.add_reader(sys.stdin.fileno(), on_input)
-    server = Server(config, tracing)
+    server = Server(config, tracing, executor)
     address = await server.start()
     print(f"gephyra: serving on {address}", flush=True)
     if server.admin_address:
@@ -120,12 +123,16 @@ def _parser() -> argparse.ArgumentParser:
         "--draw-workers", type=_positive, default=1, metavar="N", help="warm drawing processes (default 1)"
     )
     parser.add_argument(
-        "--draw-cache",
-        type=_whole,
-        default=64,
-        metavar="MIB",
-        help="memory for draws made lately (default 64)",
+        "--draw-cache", type=_whole, default=64, metavar="MIB", help="memory for draws made lately (default 64)"
     )
+    parser.add_argument(
+        "--executor", type=ExecutorName, choices=list(ExecutorName), default=ExecutorName.LOCAL,
+        metavar="|".join(ExecutorName), help="where workers run (default local: on this machine)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ray-address", default="auto", metavar="auto|HOST:PORT",
+        help="of the Ray cluster that this machine is a node of (default auto)",
+    )  # fmt: skip
     parser.add_argument("--admin-port", type=_port, metavar="PORT", help="port of /metrics and /healthz; 0: a free one")
     parser.add_argument("--admin-host", default="127.0.0.1", metavar="HOST", help="its address (default: loopback)")
     parser.add_argument(

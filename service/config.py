@@ -1,15 +1,26 @@
 """What an operator may choose, and the limits that the server keeps. Frozen: nothing changes after start-up."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
-__all__ = ["DATABASE_URL", "TENANT", "Limits", "ServerConfig", "Timings"]
+__all__ = ["DATABASE_URL", "TENANT", "ExecutorName", "Limits", "ServerConfig", "Timings"]
 
 # Rows are keyed by tenant from the first day; there is one tenant until there are identities.
 TENANT = "local"
 
 DATABASE_URL = "GEPHYRA_DATABASE_URL"
 """The environment variable that stands for `--database-url`: arguments are for all to see, and it has a password."""
+
+
+class ExecutorName(StrEnum):
+    """Where workers run."""
+
+    LOCAL = "local"
+    """Beside the server."""
+    RAY = "ray"
+    """On the machines of a Ray cluster."""
+
 
 _KIB = 1024
 _MIB = 1024 * _KIB
@@ -102,6 +113,10 @@ class ServerConfig:
     """Warm processes for checking, evaluating and drawing, at least 1."""
     threads: int = 1
     """Intra-op threads of each training worker, at least 1. At the default batch and width more were slower."""
+    executor: ExecutorName = ExecutorName.LOCAL
+    """Where workers run."""
+    ray_address: str = "auto"
+    """Of the Ray cluster: `auto` for that of this machine, or host:port."""
     max_worker_restarts: int = 3
     """How often a job whose worker died is started again from its checkpoint."""
     draw_turn_bytes: int = _MIB

@@ -1,7 +1,8 @@
 """A stream of draws: header, chunks, trailer.
 
-Work is done in turns of about a megabyte, each followed by writing it out, so that a slow reader holds neither a worker
-nor memory, and one that went away stops the work within a block. What was drawn lately is not drawn again.
+Work is done in turns of about a megabyte, a few ahead of what is written out (`ahead`), so that a slow reader holds
+neither a worker nor much memory, and one that went away stops the work within a block. What was drawn lately is not
+drawn again.
 """
 
 from collections.abc import AsyncGenerator, Hashable, Sequence
@@ -14,6 +15,7 @@ from gephyra.samplers.denoising.settings import DenoisingSettings, SolverName
 from gephyra.samplers.draws import Draws
 from gephyra.targets.program import Site
 
+from .ahead import Ahead, Crew, Turn
 from .config import Limits
 from .convert import to_site
 from .core import Core
@@ -98,19 +100,23 @@ async def draws(
     yield pb.DrawSamplesResponse(header=_header(sampler, sites, wanted.seed))
     cutter, end = Cutter(sampler.dim, sites, wanted.start), wanted.start + wanted.count
     stream = (sampler.digest, sampler.target_digest, wanted.seed, wanted.how, wanted.omit_sites)
+    ahead = _ahead(core, sampler, wanted, stream)
     with Digest(core.drawn.digest(stream, wanted.start, wanted.count)) as digest:
-        while cutter.start < end:
-            waiting = cutter.ready(wanted.rows, last=cutter.end == end)
-            # Sent before, exactly so, and hashed then: it goes out as it is.
-            whole = digest.known and cutter.start == cutter.end
-            again = core.drawn.exact(stream, cutter.end, min(wanted.rows, end - cutter.end)) if whole else None
-            if again is None and not waiting:
-                await _next(core, sampler, wanted, stream, cutter)
-                continue
-            async with core.lanes.turn():
-                drawn = cutter.skip(again) if again else _cut(core, stream, cutter, digest, wanted.rows)
-                core.metrics.draws.inc(drawn.count)
-                yield drawn.message
+        try:
+            while cutter.start < end:
+                waiting = cutter.ready(wanted.rows, last=cutter.end == end)
+                # Sent before, exactly so, and hashed then: it goes out as it is.
+                whole = digest.known and cutter.start == cutter.end
+                again = core.drawn.exact(stream, cutter.end, min(wanted.rows, end - cutter.end)) if whole else None
+                if again is None and not waiting:
+                    await _next(core, stream, ahead, cutter, end)
+                    continue
+                async with core.lanes.turn():
+                    drawn = cutter.skip(again) if again else _cut(core, stream, cutter, digest, wanted.rows)
+                    core.metrics.draws.inc(drawn.count)
+                    yield drawn.message
+        finally:
+            await ahead.close()
         sha256 = digest.hexdigest()
     core.drawn.remember(stream, wanted.start, wanted.count, sha256)
     yield pb.DrawSamplesResponse(trailer=pb.DrawSamplesResponse.Trailer(count=wanted.count, sha256=sha256))
@@ -124,34 +130,56 @@ def _cut(core: Core, stream: Hashable, cutter: Cutter, digest: Digest, rows: int
     return cut.drawn
 
 
-async def _next(core: Core, sampler: SamplerRecord, wanted: Range, stream: Hashable, cutter: Cutter) -> None:
-    """Hand the cutter at least one more draw: from memory, or else from a worker's turn."""
-    known, before, end = core.drawn.get(stream, cutter.end), cutter.end, wanted.start + wanted.count
+async def _next(core: Core, stream: Hashable, ahead: Ahead, cutter: Cutter, end: int) -> None:
+    """Hand the cutter at least one more draw: from memory, or else from workers."""
+    known = None if ahead.begun(cutter.end) else core.drawn.get(stream, cutter.end)
     if known is not None:
         cutter.put(known, end)
         return
-    event = await core.pool.ask(
-        _command(core, sampler, wanted, before, end), core.config.timings.draw, key=sampler.digest, on_block=cutter.add
-    )
-    raise_failed(event)
-    if cutter.end == before:
-        raise Internal(Reason.INTERNAL, "a worker sent no draws in its turn")
+    for block in await ahead.next(cutter.end):
+        cutter.add(block)
 
 
-def _command(core: Core, sampler: SamplerRecord, wanted: Range, start: int, end: int) -> worker_pb2.WorkerCommand:
-    """The command for the draws [start, end), or as many of them as a turn takes."""
+def _ahead(core: Core, sampler: SamplerRecord, wanted: Range, stream: Hashable) -> Ahead:
+    """What workers make of a stream."""
+
+    async def ask(turn: Turn) -> list[worker_pb2.WorkerEvent.Block]:
+        blocks = list[worker_pb2.WorkerEvent.Block]()
+
+        def add(block: worker_pb2.WorkerEvent.Block) -> None:
+            # Raised here, it ends the worker that does not keep to its turn.
+            if not 0 < block.count <= turn.stop - block.start_index:
+                raise Internal(Reason.INTERNAL, "a worker sent draws that were not asked for")
+            blocks.append(block)
+
+        event = await core.pool.ask(
+            _command(core, sampler, wanted, turn), core.config.timings.draw, key=sampler.digest, on_block=add
+        )
+        raise_failed(event)
+        if not blocks:
+            raise Internal(Reason.INTERNAL, "a worker sent no draws in its turn")
+        return blocks
+
+    crew = Crew(core.pool.size, lambda: core.pool.size - core.pool.busy, ask)
+    most = core.config.draw_turn_bytes // draw_bytes(sampler.dim, sampler.sites, wanted.omit_sites)
+    return Ahead(crew, wanted.start + wanted.count, max(most, 1), lambda i: core.drawn.get(stream, i) is not None)
+
+
+def _command(core: Core, sampler: SamplerRecord, wanted: Range, turn: Turn) -> worker_pb2.WorkerCommand:
+    """The command for a turn."""
+    turn_bytes = 1 if turn.short else core.config.draw_turn_bytes
     if isinstance(wanted.how, Solving):
         generate = worker_pb2.WorkerCommand.Generate(
-            sampler_path=str(core.artefacts.path(sampler.digest)), count=end - start, seed=wanted.seed,
-            start_index=start, turn_bytes=core.config.draw_turn_bytes, solver=to_solver(wanted.how.solver),
+            sampler_path=str(core.artefacts.path(sampler.digest)), count=turn.stop - turn.start,
+            seed=wanted.seed, start_index=turn.start, turn_bytes=turn_bytes, solver=to_solver(wanted.how.solver),
             solver_steps=wanted.how.steps,
         )  # fmt: skip
         return worker_pb2.WorkerCommand(generate=generate)
     draw = worker_pb2.WorkerCommand.Draw(
         sampler_path=str(core.artefacts.path(sampler.digest)),
         target_path=str(core.artefacts.path(sampler.target_digest)),
-        count=end - start, seed=wanted.seed, start_index=start, omit_sites=wanted.omit_sites,
-        turn_bytes=core.config.draw_turn_bytes, how=to_how(wanted.how),
+        count=turn.stop - turn.start, seed=wanted.seed, start_index=turn.start, omit_sites=wanted.omit_sites,
+        turn_bytes=turn_bytes, how=to_how(wanted.how),
     )  # fmt: skip
     return worker_pb2.WorkerCommand(draw=draw)
 

@@ -24,6 +24,8 @@ def serve(
     running_jobs: Annotated[int, typer.Option(help="Training jobs that run at once.")] = 1,
     draw_workers: Annotated[int, typer.Option(help="Processes that draw.")] = 1,
     draw_cache: Annotated[int, typer.Option(metavar="MIB", help="Memory for draws made lately; 0: none.")] = 64,
+    executor: Annotated[str, typer.Option(metavar="local|ray", help="Where workers run.")] = "local",
+    ray_address: Annotated[str, typer.Option(metavar="auto|HOST:PORT", help="Of the Ray cluster.")] = "auto",
     admin_port: Annotated[
         int | None, typer.Option(metavar="PORT", help="Port of /metrics (Prometheus) and /healthz; 0: a free one.")
     ] = None,
@@ -42,10 +44,11 @@ def serve(
     require_server()
     place = ["--listen", listen] if socket is None else ["--socket", str(socket)]
     sizes = ["--running-jobs", str(running_jobs), "--draw-workers", str(draw_workers), "--draw-cache", str(draw_cache)]
+    where = ["--executor", executor, "--ray-address", ray_address]
     seen = ["--admin-host", admin_host, "--log-format", log_format]
     seen += [] if admin_port is None else ["--admin-port", str(admin_port)]
     seen += [] if traces is None else ["--traces", traces]
-    command = [*server_command(data), *place, *sizes, *seen]
+    command = [*server_command(data), *place, *sizes, *where, *seen]
     environment = {**server_environment(), DATABASE_URL: database_url}
     if as_json:
         raise typer.Exit(_serve_json(command, environment))

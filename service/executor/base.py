@@ -98,7 +98,7 @@ class Worker(ABC):
     async def receive(self) -> worker_pb2.WorkerEvent | None:
         """The next event; None when the worker is gone. One that talks nonsense is killed.
 
-        Cancelled, it has taken no event, or a part of one: then nothing more comes of use, unless it says otherwise.
+        Cancelled, it has taken none: the next call gives what that one would have.
         """
 
     @abstractmethod
@@ -145,7 +145,7 @@ class Executor(ABC):
 
 
 async def receive_within(worker: Worker, seconds: float) -> worker_pb2.WorkerEvent | None:
-    """As `worker.receive`. Raises TimeoutError if nothing comes for so long; the worker is then no longer of use."""
+    """As `worker.receive`. Raises TimeoutError if nothing comes for so long."""
     receiving = asyncio.create_task(worker.receive())
     try:
         for _ in range(_LOOKS):

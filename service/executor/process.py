@@ -13,12 +13,14 @@ from ..config import DATABASE_URL
 from ..framing import FrameTooLarge, read_frame, write_frame
 from .base import WorkerSpec
 
-__all__ = ["WorkerProcess"]
+__all__ = ["BATCH_BYTES", "WorkerProcess"]
 
 logger = logging.getLogger(__name__)
 
 # Of a reader: about a block of draws, so that one is not read in dozens of pieces.
 _BUFFER_BYTES = 1 << 20
+# Of messages that are handed over together; a longer one goes alone.
+BATCH_BYTES = 4 << 20
 # For the kernel to end a killed process; one that waits for a broken disk or network may take for ever.
 _REAP_SECONDS = 10.0
 
@@ -32,6 +34,7 @@ class WorkerProcess:
         self._process = process
         self._reader = reader
         self._writer = writer
+        self._reading: asyncio.Task[bytes | None] | None = None
 
     @classmethod
     async def start(cls, spec: WorkerSpec) -> "WorkerProcess":
@@ -66,11 +69,33 @@ class WorkerProcess:
 
     async def receive(self) -> bytes | None:
         """The next message; None when the worker is gone. A worker that talks nonsense is killed."""
-        try:
-            return await read_frame(self._reader)
-        except FrameTooLarge:
-            self.kill()
-            return None
+        some = await self.receive_some(None, most=1)
+        return None if some is None else some[0]
+
+    async def receive_some(self, seconds: float | None, most: int = BATCH_BYTES) -> list[bytes] | None:
+        """What there is, after waiting for the first up to `seconds`, None: for ever; None: the worker is gone.
+
+        Cancelled, it has taken nothing: what is being read waits for the next call.
+
+        Args:
+            seconds: As said.
+            most: Bytes after which no further message is added.
+        """
+        messages, size = list[bytes](), 0
+        while size < most:
+            if self._reading is None:
+                self._reading = asyncio.create_task(self._read())
+            await asyncio.wait([self._reading], timeout=0 if messages else seconds)
+            if not self._reading.done():
+                return messages
+            message = self._reading.result()
+            if message is None:
+                return messages or None
+            self._reading = None
+            messages.append(message)
+            # An empty one counts too.
+            size += max(len(message), 1)
+        return messages
 
     def terminate(self) -> None:
         """SIGTERM to its process group."""
@@ -91,6 +116,13 @@ class WorkerProcess:
         except asyncio.CancelledError:
             self.kill()
             raise
+
+    async def _read(self) -> bytes | None:
+        try:
+            return await read_frame(self._reader)
+        except FrameTooLarge:
+            self.kill()
+            return None
 
     async def _reaped(self) -> int:
         try:

@@ -24,8 +24,9 @@ import torch
 HEAVY = (
     "arviz", "google.protobuf.json_format", "google.rpc.error_details_pb2", "grpc.aio", "grpc_health.v1.health",
     "grpc_reflection.v1alpha.reflection", "grpc_status.rpc_status", "h5netcdf", "hypothesis.extra.numpy", "jax.export",
-    "matplotlib.pyplot", "numpyro.infer.util", "psutil", "pydantic", "pyro.infer", "rich.progress", "safetensors.torch",
-    "scipy.stats", "sqlalchemy.orm", "sqlalchemy.dialects.sqlite", "torch.fx.experimental.proxy_tensor", "typer",
+    "matplotlib.pyplot", "numpyro.infer.util", "psutil", "pydantic", "pyro.infer", "ray", "rich.progress",
+    "safetensors.torch", "scipy.stats", "sqlalchemy.orm", "sqlalchemy.dialects.sqlite",
+    "torch.fx.experimental.proxy_tensor", "typer",
 )  # fmt: skip
 
 
