@@ -83,7 +83,7 @@ def acting(play: Callable[[Team, list[Pretended]], Awaitable[None]], size: int =
 
 async def heard(team: Team) -> list[_Event]:
     """What it has to say at once."""
-    found = []
+    found: list[_Event] = []
     while True:
         try:
             event = await asyncio.wait_for(team.receive(), 0.05)
@@ -154,12 +154,12 @@ def test_the_end_of_one_is_that_of_all_and_says_why(name: str) -> None:
     ends, told = DEATHS[name]
 
     async def play(team: Team, workers: list[Pretended]) -> None:
-        assert team.alive
+        living = team.alive
         for rank, end in ends:
             workers[rank].ends(end)
         assert await asyncio.wait_for(team.receive(), 5) is None
         assert await team.receive() is None
-        assert not team.alive
+        assert (living, team.alive) == (True, False)
         assert all(signal.SIGKILL in worker.signals for worker in workers)
         assert await team.close() == told
 
