@@ -10,7 +10,7 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-__all__ = ["Alone", "Group", "GroupLost", "Share", "tell"]
+__all__ = ["ALONE", "Alone", "Group", "GroupLost", "Share", "tell"]
 
 
 class GroupLost(Exception):
@@ -57,6 +57,10 @@ class Alone(Group):
 
     def first(self, values: Tensor) -> Tensor:
         return values
+
+
+ALONE = Alone()
+"""The group of a worker that trains by itself."""
 
 
 class Share(NamedTuple):

@@ -5,12 +5,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .group import Alone, Group, Share
+from .group import ALONE, Group, Share
 from .random import normal_noise, rough_normal_columns, rough_normal_noise, torch_generator
 
 __all__ = ["NoiseSource"]
-
-_ALONE = Alone()
 
 
 class NoiseSource(NamedTuple):
@@ -23,7 +21,7 @@ class NoiseSource(NamedTuple):
     step: int
     device: torch.device = torch.device("cpu")
     dtype: torch.dtype = torch.float32
-    group: Group = _ALONE
+    group: Group = ALONE
     """The workers that simulate the paths of this step."""
 
     def normal(self, shape: tuple[int, ...], stream: str = "train") -> Tensor:

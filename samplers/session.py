@@ -16,7 +16,7 @@ from gephyra.targets.base import Target
 from .checkpoint import latest_checkpoint
 from .evaluate import BLOCK_SIZE
 from .given import checked_rows
-from .group import Alone, Group
+from .group import ALONE, Group
 from .place import device_of
 from .precondition import PRECONDITION_BATCH
 from .prepare import check_start
@@ -27,8 +27,6 @@ from .settings import TrainingSettings
 from .stages import Stages
 
 __all__ = ["assist", "train"]
-
-_ALONE = Alone()
 
 
 def train(
@@ -42,7 +40,7 @@ def train(
     should_stop: Callable[[], bool] = lambda: False,
     checkpoint_folder: Path | None = None,
     startup_seconds: float = 0.0,
-    group: Group = _ALONE,
+    group: Group = ALONE,
     clock: Callable[[], float] = time.monotonic,
 ) -> Sampler:
     """Train a sampler and measure it once.
