@@ -49,3 +49,15 @@ def test_the_death_of_the_second_worker_begins_the_next_attempt(
     ended = get_job(server.stubs, job.name)
     assert (ended.attempt, ended.metrics.step) == (2, 1000)
     assert not list((server.data / "jobs" / job.name.partition("/")[2]).rglob("group-*"))
+
+
+def test_a_cancel_ends_all_of_them(server: ServerProcess, normal: target_service_pb2.Target) -> None:
+    job = create_job(server.stubs, normal.name, config(workers=2, iterations=10**7))
+    wait_for(lambda: get_job(server.stubs, job.name).metrics.step > 10, what="some steps")
+    both = [member(server, job.name, log) for log in ("attempt-1.log", "attempt-1.1.log")]
+    server.stubs.training.CancelTrainingJob(pb.CancelTrainingJobRequest(name=job.name))
+    events = watch(server.stubs, job.name)
+    assert events[-1].state == pb.JOB_STATE_CANCELLED
+    # At a checkpoint: the first heard of it, and told the other.
+    assert any(event.WhichOneof("event") == "checkpoint" and event.checkpoint.step > 10 for event in events)
+    wait_for(lambda: not any(each.is_running() for each in both), seconds=20, what="the end of both")
