@@ -48,7 +48,7 @@ class ScriptedAttempt:
         self.job = job
         self._core = core
 
-    async def run(self) -> None:
+    async def run(self, traceparent: str = "") -> None:
         if self.script:
             raise self.script.pop(0)
         await self._core.store.write(jobs.move, self.job, (JobState.PENDING,), JobState.CANCELLED, 9)
