@@ -1,4 +1,4 @@
-"""What a write costs on PostgreSQL, with one server and with two that write as fast as they can, and how soon news come.
+"""What a write costs on PostgreSQL, with one server and with two that write without pause, and how soon news come.
 
 A write is an event of a job: read, update and insert in one transaction, by turns over all servers, and told to the
 others at its commit. News are timed from before the write to when the other server hears of it.

@@ -158,9 +158,8 @@ class Server:
 
     async def _leaves_jobs(self) -> bool:
         """Whether a job is still this server's, because the database could not be told."""
-        core = self._core
         try:
-            return await core.store.read(jobs.any_lost, core.clock(), "", (), (core.owner,))
+            return self._core.owner in await self._core.store.read(jobs.owners)
         except Exception:
             return True
 

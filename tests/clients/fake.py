@@ -35,10 +35,13 @@ _METHODS = {
 
 
 class FakeServer(grpc.GenericRpcHandler):
-    """Answers every RPC from `script`, a function by method name; remembers the requests in `calls`."""
+    """Answers every RPC from `script`, a function by method name; remembers the requests in `calls`.
 
-    def __init__(self, socket: Path) -> None:
-        self.address = f"unix:{socket}"
+    Listens at a Unix socket, or at `host:port`.
+    """
+
+    def __init__(self, socket: Path | str) -> None:
+        self.address = socket if isinstance(socket, str) else f"unix:{socket}"
         self.script: dict[str, Answer] = {}
         self.calls: list[tuple[str, Any]] = []
         self._server: grpc.Server | None = None
@@ -57,7 +60,9 @@ class FakeServer(grpc.GenericRpcHandler):
         return sum(called == name for called, _ in self.calls)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        method = _METHODS[handler_call_details.method]
+        method = _METHODS.get(handler_call_details.method)
+        if method is None:  # Health, of which it says nothing.
+            return None
 
         def answer(request: Any, context: grpc.ServicerContext) -> Any:
             if method.client_streaming:

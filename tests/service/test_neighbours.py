@@ -46,6 +46,7 @@ def of(host: Host) -> set[int]:
     return {child.pid for child in psutil.Process(host.pid).children(recursive=True)}
 
 
+@pytest.mark.chaos
 def test_two_servers_share_a_queue_and_either_is_told_everything(pair: tuple[Host, Host]) -> None:
     one, two = pair
     with grpc.insecure_channel(one.address) as first, grpc.insecure_channel(two.address) as second:
@@ -187,3 +188,21 @@ def test_what_one_made_the_other_serves(pair: tuple[Host, Host]) -> None:
         drawn = [[m.chunk.x.data for m in stubs.sampling.DrawSamples(request)] for stubs in (here, there)]
         assert drawn[0] == drawn[1]
         there.target.GetTarget(target_service_pb2.GetTargetRequest(name=target.name))
+
+
+async def test_a_clock_that_is_set_forward_takes_no_job_from_a_server_that_lives(url: str, tmp_path: Path) -> None:
+    """All leases have ended then. Those that are renewed in the next moment were not late (P15)."""
+    seconds = 2.0
+    server = Server(ServerConfig(tmp_path, "127.0.0.1:0", database_url=url, timings=Timings(lease=seconds)))
+    looking = server._neighbours
+    alive, hung = {"job-one": 5}, {"job-two": 6}
+    assert looking._not_renewed(alive | hung) == {}
+    await asyncio.sleep(0.3 * seconds)
+    assert looking._not_renewed({"job-one": 7, **hung}) == {}
+    await asyncio.sleep(0.3 * seconds)
+    assert looking._not_renewed({"job-one": 7, **hung}) == hung
+    # It was in time again, and is late anew.
+    assert looking._not_renewed({}) == {}
+    assert looking._not_renewed(hung) == {}
+    await server.start()
+    await server.stop()
