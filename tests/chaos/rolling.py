@@ -36,6 +36,7 @@ _TARGET = "some-target"
 _LEASE = "6"
 _LONGEST_DRAIN = 30.0
 _END_SECONDS = 120.0
+_PAUSE = 0.5
 
 
 class _Definition:
@@ -93,7 +94,7 @@ class Rolling:
                 await actor()
                 await asyncio.sleep(0.2)
 
-    async def _train(self, iterations: int = 60) -> AsyncSamplerHandle:
+    async def _train(self, iterations: int = 40) -> AsyncSamplerHandle:
         options = {"iterations": iterations, "batch_size": 16, "steps": 4, "width": 8, "precondition": "none"}
         job: AsyncJob = await self.call("train", lambda: self.client.train(f"targets/{_TARGET}", **options))  # type: ignore[arg-type]
         seen = self.watched.setdefault(job.name, [])
@@ -166,13 +167,16 @@ async def rolling(folder: Path, url: str, rounds: int, *, kill: bool = False, tr
             working = asyncio.create_task(load.run(trainers))
             looking = asyncio.create_task(_look(hosts[0], load))
             for host in hosts * rounds:
-                await asyncio.sleep(1.0)
+                await asyncio.sleep(_PAUSE)
                 await asyncio.to_thread(_restart, host, kill, load)
             load.over.set()
             await asyncio.wait_for(working, _END_SECONDS)
             looking.cancel()
             await load.judge()
-        await asyncio.to_thread(_judge_rest, hosts, load)
+        for status in await asyncio.gather(*(asyncio.to_thread(host.stop) for host in hosts)):
+            if status != 0:
+                load.ledger.fault(f"the last drain ended with exit status {status}")
+        await asyncio.to_thread(_judge_rest, hosts[0], load)
     finally:
         for host in hosts:
             await asyncio.to_thread(host.close)
@@ -211,16 +215,11 @@ def _worked_on_twice(host: Host) -> set[str]:
     return {job for job, count in jobs.items() if count > 1}
 
 
-def _judge_rest(hosts: list[Host], load: Rolling) -> None:
+def _judge_rest(host: Host, load: Rolling) -> None:
     """After both have ended nothing is left but what was stored."""
-    for host in hosts:
-        if (status := host.stop()) != 0:
-            load.ledger.fault(f"the drain ended with exit status {status}")
-    wait_for(lambda: not hosts[0].workers(), 10, "the end of all workers")
-    load.ledger.faults += [f"left on disk: {path}" for path in hosts[0].litter()]
-    load.ledger.faults += [
-        f"left of an upload: {path}" for path in hosts[0].data.glob("artefacts/uploads/unfinished/*")
-    ]
+    wait_for(lambda: not host.workers(), 10, "the end of all workers")
+    load.ledger.faults += [f"left on disk: {path}" for path in host.litter()]
+    load.ledger.faults += [f"left of an upload: {path}" for path in host.data.glob("artefacts/uploads/unfinished/*")]
 
 
 def main() -> int:
