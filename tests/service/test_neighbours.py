@@ -12,13 +12,14 @@ import pytest
 
 from gephyra.protos import sampler_service_pb2, target_service_pb2
 from gephyra.protos import training_service_pb2 as pb
-from gephyra.service.config import ServerConfig, Timings
-from gephyra.service.errors import Unavailable
+from gephyra.samplers.settings import TrainingSettings
+from gephyra.service import jobs
+from gephyra.service.config import TENANT, ServerConfig, Timings
 from gephyra.service.server import Server
 from gephyra.service.store import jobs as job_store
 from gephyra.service.store.places import Notice
 from gephyra.service.store.postgresql import PostgreSql
-from gephyra.service.store.records import JobState
+from gephyra.service.store.records import JobRecord, JobState
 from gephyra.service.watch import watch as follow
 from tests.chaos.host import Host
 from tests.chaos.impatient import LEASE
@@ -53,11 +54,11 @@ def test_two_servers_share_a_queue_and_either_is_told_everything(pair: tuple[Hos
         here, there = Stubs.on(first), Stubs.on(second)
         # Registered at one, checked once, known at both.
         register(there, gaussian(2), "some-target")
-        jobs = [create_job(here, "targets/some-target", LONG).name for _ in range(3)]
-        wait_for(lambda: all(get_job(there, job).metrics.step > 0 for job in jobs[:2]), what="two jobs at work")
-        assert get_job(here, jobs[2]).state == pb.JOB_STATE_QUEUED
+        names = [create_job(here, "targets/some-target", LONG).name for _ in range(3)]
+        wait_for(lambda: all(get_job(there, job).metrics.step > 0 for job in names[:2]), what="two jobs at work")
+        assert get_job(here, names[2]).state == pb.JOB_STATE_QUEUED
         # Whichever server has it, and whichever is asked.
-        for job in jobs[:2]:
+        for job in names[:2]:
             for stubs in (here, there):
                 step, started = get_job(stubs, job).metrics.step, time.monotonic()
                 stream = stubs.training.WatchTrainingJob(pb.WatchTrainingJobRequest(name=job))
@@ -65,9 +66,9 @@ def test_two_servers_share_a_queue_and_either_is_told_everything(pair: tuple[Hos
                 # A bookmark would come after 15 s.
                 assert time.monotonic() - started < 10
                 stream.cancel()
-        for job, stubs in zip(jobs, (there, here, there), strict=True):
+        for job, stubs in zip(names, (there, here, there), strict=True):
             stubs.training.CancelTrainingJob(pb.CancelTrainingJobRequest(name=job))
-        for job in jobs:
+        for job in names:
             events = watch(here, job)
             assert events == watch(there, job)
             assert [event.sequence for event in events] == list(range(1, len(events) + 1))
@@ -143,30 +144,21 @@ async def test_news_that_were_not_heard_are_asked_for(
     one, two = Server(config), Server(config)
     await one.start()
     await two.start()
-    settings = _job()
-    await one._core.store.write(job_store.add, "local", settings, b"")
+    # It fails, as there is no such target.
+    job = JobRecord("job-lost", "uid", "no-target", "00" * 32, TrainingSettings(), JobState.QUEUED, 1)
+    await one._core.store.write(job_store.add, TENANT, job, b"")
 
     async def last() -> Any:
-        return [event async for event in follow(one._core, settings.name, 1)]
+        return [event async for event in follow(one._core, job.name, 1)]
 
     watching = asyncio.create_task(last())
     await _until(lambda: bool(one._core.bus.watched))
     # The second server finds it by itself, and what it does the watcher at the first one sees.
-    await _until(lambda: one._core.store.read_now(job_store.find, "local", settings.name).state is JobState.FAILED)
+    await _until(lambda: one._core.store.read_now(jobs.find, job.name).state is JobState.FAILED)
     events = await asyncio.wait_for(watching, 20)
     assert events[-1].state == pb.JOB_STATE_FAILED
     await one.stop()
     await two.stop()
-    with pytest.raises(Unavailable):
-        one._core.refuse_if_stopping()
-
-
-def _job() -> Any:
-    """One that fails: there is no such target."""
-    from gephyra.samplers.settings import TrainingSettings
-    from gephyra.service.store.records import JobRecord
-
-    return JobRecord("job-lost", "uid", "no-target", "00" * 32, TrainingSettings(), JobState.QUEUED, 1)
 
 
 async def _until(condition: Callable[[], bool]) -> None:
