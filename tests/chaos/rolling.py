@@ -36,7 +36,8 @@ _TARGET = "some-target"
 _LEASE = "6"
 _LONGEST_DRAIN = 30.0
 _END_SECONDS = 120.0
-_PAUSE = 0.5
+# Before a restart, for a call that needs a worker to come through: workers take a while to start on a busy machine.
+_WORK_SECONDS = 20.0
 
 
 class _Definition:
@@ -56,7 +57,8 @@ class Rolling:
         self.longest: dict[str, float] = {}
         self.watched: dict[str, list[Event]] = {}
         self.restarts = 0
-        self._deletes, self._draws, self._number = deletes, dict[tuple[str, int], str](), 0
+        self._deletes, self._draws = deletes, dict[tuple[str, int], str]()
+        self._number = self._done = 0
 
     def __str__(self) -> str:
         return (
@@ -71,7 +73,9 @@ class Rolling:
         self.calls[what] += 1
         started = time.monotonic()
         try:
-            return await work()
+            answer = await work()
+            self._done += what in ("draw", "evaluate", "load")
+            return answer
         except GephyraError as error:
             self.ledger.fault(f"{what} failed: {type(error).__name__}: {error}")
             raise
@@ -82,6 +86,14 @@ class Rolling:
         """The target of all jobs, and a first sampler."""
         await self.call("register", lambda: self.client.register(_Definition(), _TARGET))
         self.sampler = await self._train(iterations=10)
+
+    async def work_done(self) -> None:
+        """Wait until a worker has done something, for a while."""
+        before = self._done
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_WORK_SECONDS):
+                while self._done == before:
+                    await asyncio.sleep(0.1)
 
     async def run(self, trainers: int) -> None:
         """All actors, to their end. One that has failed ends."""
@@ -161,13 +173,13 @@ async def rolling(folder: Path, url: str, rounds: int, *, kill: bool = False, tr
     hosts = [Host(folder / name, command, arguments, folder / "data") for name in ("one", "two")]
     try:
         await asyncio.gather(*(asyncio.to_thread(host.start) for host in hosts))
-        async with AsyncClient(",".join(host.address for host in hosts), patience=60.0) as client:
+        async with AsyncClient(",".join(host.address for host in hosts), patience=_END_SECONDS) as client:
             load = Rolling(client, deletes=not kill)
             await load.prepare()
             working = asyncio.create_task(load.run(trainers))
             looking = asyncio.create_task(_look(hosts[0], load))
             for host in hosts * rounds:
-                await asyncio.sleep(_PAUSE)
+                await load.work_done()
                 await asyncio.to_thread(_restart, host, kill, load)
             load.over.set()
             await asyncio.wait_for(working, _END_SECONDS)
