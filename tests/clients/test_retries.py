@@ -46,7 +46,7 @@ NOT_REPEATED = {
 
 def config() -> dict[str, Any]:
     """What the client tells gRPC to send again."""
-    found: dict[str, Any] = json.loads(str(dict(channel._options())["grpc.service_config"]))
+    found: dict[str, Any] = json.loads(str(dict(channel._options({}))["grpc.service_config"]))
     return found
 
 
