@@ -25,7 +25,7 @@ slow: $(STAMP)  ## tests that take minutes; GEPHYRA_DATA=folder adds those on da
 	pytest -m slow --timeout 1800
 
 chaos: $(STAMP)  ## kills under load, 250 of them, and other faults; a failure prints the seed that repeats it
-	pytest -m chaos
+	pytest -m chaos -n 2 --dist load
 
 ray: $(STAMP)  ## the contract of executors on a Ray cluster of two nodes, simulated on this machine
 	pytest -m ray

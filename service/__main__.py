@@ -14,15 +14,15 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from .clock import Clock
-from .config import ARTEFACTS_URL, DATABASE_URL, ExecutorName, Limits, ServerConfig, Timings
+from .config import ExecutorName, Limits, ServerConfig, Timings
 from .executor import NoExecutor, open_executor
 from .full import MESSAGE, is_full
 from .lock import FolderLock, FolderLocked
-from .logs import LogStyle, logged
+from .logs import logged
 from .objects import ObjectsRefused
+from .options import parser
 from .server import CannotListen, Server
 from .store.places import DatabaseInUse, DatabaseRefused
 from .store.versions import SchemaMismatch
@@ -54,7 +54,7 @@ def main(
     """Run a server; returns the exit code. Time limits, other limits and the clock are the usual ones unless given."""
     # It tells how it works; what it did, the store tells.
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     with logged(options.log_format, sys.stderr):
         return _run(options, timings or Timings(), limits or Limits(), clock or Clock())
 
@@ -116,71 +116,6 @@ async def _serve(make: Callable[[], Server], exit_with_stdin: bool) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m gephyra.service", description="Run a gephyra sampling server.")
-    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="folder of everything that lasts")
-    parser.add_argument(
-        "--database-url", default=os.environ.get(DATABASE_URL, ""), metavar="URL",
-        help=f"PostgreSQL for the rows, postgresql+psycopg://user@host/database; better by {DATABASE_URL}, which no "
-        "other user sees (default: SQLite in the folder)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--artefacts-url", default=os.environ.get(ARTEFACTS_URL, ""), metavar="URL",
-        help="s3://bucket/prefix for the artefacts, of which the folder is a copy then (default: the folder alone)",
-    )  # fmt: skip
-    where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--listen", metavar="HOST:PORT", help="loopback address; port 0 takes a free one")
-    where.add_argument("--socket", type=Path, metavar="PATH", help="Unix socket to make")
-    _add_slots(parser)
-    parser.add_argument(
-        "--draw-workers", type=_positive, default=1, metavar="N", help="warm drawing processes (default 1)"
-    )
-    parser.add_argument(
-        "--draw-cache", type=_whole, default=64, metavar="MIB", help="memory for draws made lately (default 64)"
-    )
-    parser.add_argument(
-        "--executor", type=ExecutorName, choices=list(ExecutorName), default=ExecutorName.LOCAL,
-        metavar="|".join(ExecutorName), help="where workers run (default local: on this machine)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--ray-address", default="auto", metavar="auto|HOST:PORT",
-        help="of the Ray cluster that this machine is a node of (default auto)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--keep-events", type=_positive, default=Limits().keep_events, metavar="N",
-        help="newest events of each job to keep for watchers (default %(default)s)",
-    )  # fmt: skip
-    parser.add_argument("--admin-port", type=_port, metavar="PORT", help="port of /metrics and /healthz; 0: a free one")
-    parser.add_argument("--admin-host", default="127.0.0.1", metavar="HOST", help="its address (default: loopback)")
-    parser.add_argument(
-        "--log-format", type=LogStyle, choices=list(LogStyle), default=LogStyle.AUTO, metavar="|".join(LogStyle),
-        help="of the log on standard error (default auto: text at a terminal, else JSON)",
-    )  # fmt: skip
-    parser.add_argument("--traces", metavar="EXPORTER", help="OpenTelemetry exporter, for example otlp or console")
-    parser.add_argument("--exit-with-stdin", action="store_true", help="stop when standard input (a pipe) closes")
-    return parser
-
-
-def _add_slots(parser: argparse.ArgumentParser) -> None:
-    """What jobs may have of the machine, and how many may wait for it."""
-    parser.add_argument(
-        "--running-jobs", type=_positive, metavar="N", help="jobs at the same time (default: as --cpus, or 1)"
-    )
-    parser.add_argument(
-        "--cpus",
-        type=_positive,
-        metavar="N",
-        help="processors for jobs together (default: those of this machine, and enough for one a job)",
-    )
-    parser.add_argument(
-        "--gpus", type=_gpus, metavar="LIST", help="GPUs for jobs, one a job, like 0,1 (default: each job sees all)"
-    )
-    parser.add_argument(
-        "--queued-jobs", type=_whole, default=Limits().max_queued_jobs, metavar="N",
-        help=f"jobs that may wait (default {Limits().max_queued_jobs})",
-    )  # fmt: skip
-
-
 def _cpus(options: argparse.Namespace) -> int:
     """Processors for jobs. A job of several workers holds several, and Ray knows best what its cluster has."""
     if options.cpus is None and options.executor is ExecutorName.RAY:
@@ -209,35 +144,6 @@ def _untraced(why: str, option: str | None) -> Tracing:
         raise _Refused(why)
     logger.warning("no traces, though OTEL_ variables ask for them: %s", why)
     return NoTracing()
-
-
-def _port(text: str) -> int:
-    value = int(text)
-    if not 0 <= value <= 65535:
-        raise argparse.ArgumentTypeError(f"expected 0 to 65535, got {value}")
-    return value
-
-
-def _gpus(text: str) -> tuple[str, ...]:
-    """Names as CUDA_VISIBLE_DEVICES has them: numbers or UUIDs; none for an empty text."""
-    names = tuple(name.strip() for name in text.split(",")) if text.strip() else ()
-    if "" in names or len(set(names)) < len(names):
-        raise argparse.ArgumentTypeError(f"expected different GPUs with commas between, like 0,1; got {text!r}")
-    return names
-
-
-def _whole(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"expected 0 or more, got {value}")
-    return value
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, got {value}")
-    return value
 
 
 def _address(options: argparse.Namespace) -> str:

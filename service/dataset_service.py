@@ -43,31 +43,42 @@ class DatasetService(pb_grpc.DatasetServiceServicer):
     async def CreateDataset(self, request: pb.CreateDatasetRequest, context: Any) -> pb.Dataset:
         self._core.refuse_if_stopping()
         name = names.check_id(request.dataset_id, "dataset_id") if request.dataset_id else names.new_id("dataset")
-        request_id = names.check_request_id(request.request_id)
+        names.check_request_id(request.request_id)
         _check_display_name(request.display_name)
         blob, field = blob_name(request)
         sha256 = names.check_sha256(names.parse(names.BLOBS, blob, field), field)
         check_request(request, self._core.config.limits)
-        digest, origin = request_digest(request), _origin(request)
+        digest = request_digest(request)
         async with self._changing:
-            known = await self._core.store.read(_recall, request_id, digest)
-            if known is not None:
-                return to_dataset(known)
-            for _ in range(_TRIES):
-                like = await self._core.store.read(datasets.find_origin, TENANT, origin)
-                found = await self._ingested(request, sha256) if like is None else _of(like)
-                crash_point(Place.DATASET_CONTENT)
-                record = DatasetRecord(
-                    name=name, uid=str(uuid.uuid4()), display_name=request.display_name or name, origin=origin,
-                    content=found.content, digest=found.digest, rows=found.rows, columns=len(found.facts),
-                    dtype=found.dtype, on_levels=all(column.on_levels for column in found.facts),
-                    create_time=self._core.clock(), facts=found.facts,
-                )  # fmt: skip
-                made = await self._core.store.write(_add, self._core.datasets, record, request_id, digest, sha256)
-                if made is not None:
-                    crash_point(Place.DATASET_STORED)
-                    await asyncio.to_thread(self._core.uploads.whole.remove, sha256)
-                    return to_dataset(made)
+            try:
+                made = await self._recalled(request, digest) or await self._made(request, name, digest, sha256)
+            except NotFound:
+                # The same request may have been at another server, and used up the blob.
+                made = await self._recalled(request, digest)
+                if made is None:
+                    raise
+        return to_dataset(made)
+
+    async def _recalled(self, request: pb.CreateDatasetRequest, digest: str) -> DatasetRecord | None:
+        return await self._core.store.read(_recall, request.request_id, digest)
+
+    async def _made(self, request: pb.CreateDatasetRequest, name: str, digest: str, sha256: str) -> DatasetRecord:
+        origin, contents = _origin(request), self._core.datasets
+        for _ in range(_TRIES):
+            like = await self._core.store.read(datasets.find_origin, TENANT, origin)
+            found = await self._ingested(request, sha256) if like is None else _of(like)
+            crash_point(Place.DATASET_CONTENT)
+            record = DatasetRecord(
+                name=name, uid=str(uuid.uuid4()), display_name=request.display_name or name, origin=origin,
+                content=found.content, digest=found.digest, rows=found.rows, columns=len(found.facts),
+                dtype=found.dtype, on_levels=all(column.on_levels for column in found.facts),
+                create_time=self._core.clock(), facts=found.facts,
+            )  # fmt: skip
+            made = await self._core.store.write(_add, contents, record, request.request_id, digest, sha256)
+            if made is not None:
+                crash_point(Place.DATASET_STORED)
+                await asyncio.to_thread(self._core.uploads.whole.remove, sha256)
+                return made
         raise Internal(Reason.INTERNAL, f"the content of {name} went away {_TRIES} times while it was stored")
 
     async def GetDataset(self, request: pb.GetDatasetRequest, context: Any) -> pb.Dataset:

@@ -86,7 +86,10 @@ def living(folder: Path) -> list[str]:
     """Host and process of each server whose file in `folder` is locked, for people to read."""
     found = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
         try:
             if not _free(handle):
                 found.append(os.read(handle, 300).decode(errors="replace").strip())

@@ -52,20 +52,23 @@ def serve(
     """
     require_server()
     place = ["--listen", listen] if socket is None else ["--socket", str(socket)]
-    sizes = ["--queued-jobs", str(queued_jobs), "--draw-workers", str(draw_workers), "--draw-cache", str(draw_cache)]
-    sizes += ["--keep-events", str(keep_events)]
-    slots = (("--running-jobs", running_jobs), ("--cpus", cpus), ("--gpus", gpus))
-    sizes += [word for option, value in slots if value is not None for word in (option, str(value))]
-    where = ["--executor", executor, "--ray-address", ray_address]
-    seen = ["--admin-host", admin_host, "--log-format", log_format]
-    seen += [] if admin_port is None else ["--admin-port", str(admin_port)]
-    seen += [] if traces is None else ["--traces", traces]
-    command = [*server_command(data), *place, *sizes, *where, *seen]
+    options = _words(
+        running_jobs=running_jobs, cpus=cpus, gpus=gpus, queued_jobs=queued_jobs, draw_workers=draw_workers,
+        draw_cache=draw_cache, executor=executor, ray_address=ray_address, keep_events=keep_events,
+        admin_port=admin_port, admin_host=admin_host, log_format=log_format, traces=traces,
+    )  # fmt: skip
+    command = [*server_command(data), *place, *options]
     environment = {**server_environment(), ARTEFACTS_URL: artefacts_url, DATABASE_URL: database_url}
     if as_json:
         raise typer.Exit(_serve_json(command, environment))
     # The server takes this process' place: signals reach it directly.
     os.execve(command[0], command, environment)
+
+
+def _words(**options: str | int | None) -> list[str]:
+    """Options as the server's command line has them; None: left out."""
+    pairs = ((f"--{name.replace('_', '-')}", str(value)) for name, value in options.items() if value is not None)
+    return [word for pair in pairs for word in pair]
 
 
 def info(server: Server = None, folder: Folder = None, as_json: Json = False) -> None:

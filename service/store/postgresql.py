@@ -35,10 +35,11 @@ _CHANNEL = "gephyra"
 _ALIVE: Mapping[str, Any] = {"keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3}
 _CLOCK = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
-# How long to wait for a writer elsewhere, who may have stopped within a transaction: the database ends such a one. The
-# others have it notice one that is gone. A commit returns when it is on disk, whatever is the default there.
+# How long to wait for a writer elsewhere. The next four have the database notice a client that is gone, or that was
+# stopped within a transaction; a writer sooner. A commit returns when it is on disk, whatever is the default there.
+_IMPATIENCE = "SELECT set_config('idle_in_transaction_session_timeout', '10s', false)"
 _SETTINGS = """
-SELECT set_config('lock_timeout', '8s', false), set_config('idle_in_transaction_session_timeout', '5s', false),
+SELECT set_config('lock_timeout', '15s', false), set_config('idle_in_transaction_session_timeout', '60s', false),
        set_config('tcp_keepalives_idle', '20', false), set_config('tcp_keepalives_interval', '10', false),
        set_config('tcp_keepalives_count', '3', false), set_config('synchronous_commit',
            CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit')
@@ -198,6 +199,7 @@ def _prepare(connection: Any, name: str) -> None:
 def _join(connection: Any, name: str) -> None:
     import psycopg
 
+    _execute(connection, _IMPATIENCE)
     try:
         _execute(connection, f"SELECT pg_advisory_lock_shared({_version_lock(latest())})")
     except psycopg.errors.LockNotAvailable:

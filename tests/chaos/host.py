@@ -146,13 +146,8 @@ class Host:
             time.sleep(0.05)
 
     def litter(self) -> list[str]:
-        """Files that a stopped server with nothing to do must not have."""
-        patterns = (
-            "artefacts/**/staging/*",
-            "**/*.part",
-            "jobs/*/work-*",
-            "jobs/*/checkpoints*",
-            "jobs/*/sampler-*",
-            "servers/*",
-        )
-        return sorted(str(path.relative_to(self.data)) for each in patterns for path in self.data.glob(each))
+        """Files that a server with nothing to do must not have, beside the one that says it lives."""
+        patterns = ("artefacts/**/staging/*", "**/*.part", "jobs/*/work-*", "jobs/*/checkpoints*", "jobs/*/sampler-*")
+        found = [path for each in patterns for path in self.data.glob(each)]
+        found += sorted(self.data.glob("servers/*"))[self.alive :]
+        return sorted(str(path.relative_to(self.data)) for path in found)

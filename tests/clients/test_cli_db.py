@@ -12,7 +12,7 @@ import pytest
 from gephyra.clients.cli import server
 from gephyra.clients.sync import Client
 
-OLD = Path(__file__).parents[1] / "upgrade/fixtures/v0.1.0/data/gephyra.sqlite3"
+OLD = Path(__file__).parents[1] / "upgrade/fixtures/v0.1.0/data"
 URL = "postgresql+psycopg://someone:secret@127.0.0.1:1/x"
 FOUND, REFUSED = 1, 4
 
@@ -27,8 +27,7 @@ def gephyra(*words: str | Path, url: str | None = None) -> "subprocess.Completed
 
 def test_an_old_folder_is_backed_up_upgraded_and_checked(tmp_path: Path) -> None:
     folder = tmp_path / "data"
-    folder.mkdir()
-    shutil.copy(OLD, folder)
+    shutil.copytree(OLD, folder)
     assert gephyra("db", "check", "--data", folder).returncode == FOUND
     backup = gephyra("db", "backup", tmp_path / "copy", "--data", folder, "--json")
     assert json.loads(backup.stdout)["file"] == str(tmp_path / "copy")

@@ -14,7 +14,7 @@ from gephyra.protos import sampler_service_pb2 as pb
 from gephyra.service.cutting import Cutter, Drawn
 from gephyra.service.draw_cache import DrawCache
 from gephyra.service.sending import Lanes
-from tests.support.server import ServerProcess, Stubs, gaussian, register, train
+from tests.support.server import ServerProcess, Stubs, gaussian, register, train, wait_for
 
 # A little more than a piece costs.
 PIECE = 760
@@ -95,6 +95,8 @@ def test_draws_from_memory_are_the_same_and_need_no_worker(serve: Callable[..., 
     target = register(server.stubs, gaussian(), "normal")
     sampler = train(server.stubs, target.name).name
     whole, digest = stream(server.stubs, sampler, 3000)
+    # Who trained may need a moment to end.
+    wait_for(lambda: len(server.workers()) == 1, what="the only worker")
     (worker,) = server.workers()
     worker.suspend()
     try:
@@ -113,6 +115,7 @@ def test_draws_from_memory_are_the_same_and_need_no_worker(serve: Callable[..., 
 
 def test_without_memory_draws_are_made_again(stubs: Stubs, server: ServerProcess, sampler: pb.Sampler) -> None:
     before = stream(stubs, sampler.name, 2000)
+    wait_for(lambda: len(server.workers()) == 1, what="the only worker")
     (worker,) = server.workers()
     worker.suspend()
     try:

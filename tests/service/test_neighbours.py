@@ -1,16 +1,23 @@
 """Two servers on one PostgreSQL and one folder: what one does the other knows at once, and what one leaves it takes."""
 
 import asyncio
+import contextlib
+import hashlib
+import threading
 import time
+import uuid
 from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import psutil
 import pytest
 
-from gephyra.protos import sampler_service_pb2, target_service_pb2
+from gephyra.protos import blob_service_pb2 as blob_pb2
+from gephyra.protos import sampler_service_pb2
 from gephyra.protos import training_service_pb2 as pb
 from gephyra.samplers.settings import TrainingSettings
 from gephyra.service import jobs
@@ -23,8 +30,10 @@ from gephyra.service.store.records import JobRecord, JobState
 from gephyra.service.watch import watch as follow
 from tests.chaos.host import Host
 from tests.chaos.impatient import LEASE
-from tests.support.server import Stubs, create_job, gaussian, get_job, register, wait_for, watch
+from tests.support.server import TINY, Stubs, create_job, gaussian, get_job, register, wait_for, watch
+from tests.support.tables import raw, upload_requests
 
+REQUEST = str(uuid.uuid4())
 LONG = pb.TrainingConfig(seconds=600.0, batch_size=16, steps=4, width=8, precondition=pb.PRECONDITION_NONE)
 
 
@@ -168,18 +177,52 @@ async def _until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.chaos
-def test_what_one_made_the_other_serves(pair: tuple[Host, Host]) -> None:
-    """An upload that broke at one goes on at the other; draws are the same at both (P7)."""
+def test_what_one_made_the_other_serves_and_goes_on_with(pair: tuple[Host, Host]) -> None:
+    """Draws are the same at both (P7), an upload that broke at one goes on at the other, a request acts once (P2)."""
     one, two = pair
     with grpc.insecure_channel(one.address) as first, grpc.insecure_channel(two.address) as second:
         here, there = Stubs.on(first), Stubs.on(second)
         target = register(here, gaussian(2), "some-target")
-        job = create_job(there, target.name, pb.TrainingConfig(iterations=10, batch_size=16, steps=4, width=8)).name
+        job = create_job(there, target.name, TINY, request_id=REQUEST).name
+        assert create_job(here, target.name, TINY, request_id=REQUEST).name == job
         watch(here, job)
         request = sampler_service_pb2.DrawSamplesRequest(sampler=get_job(there, job).sampler, count=300, seed=4)
         drawn = [[m.chunk.x.data for m in stubs.sampling.DrawSamples(request)] for stubs in (here, there)]
         assert drawn[0] == drawn[1]
-        there.target.GetTarget(target_service_pb2.GetTargetRequest(name=target.name))
+        _upload_by_turns(here, there, bytes(range(200)) * 4000)
+        source, content = raw(np.arange(12.0).reshape(4, 3))
+        source.request_id = REQUEST
+        here.blob.UploadBlob(iter(upload_requests(content)))
+        with ThreadPoolExecutor(2) as threads:
+            made = list(threads.map(lambda stubs: stubs.dataset.CreateDataset(source), (here, there)))
+        assert made[0] == made[1]
+
+
+def _upload_by_turns(here: Stubs, there: Stubs, content: bytes) -> None:
+    sha256, half = hashlib.sha256(content).hexdigest(), len(content) // 2
+    header, over = blob_pb2.UploadBlobRequest.Header(sha256=sha256, size_bytes=len(content)), threading.Event()
+
+    def breaking() -> Iterator[blob_pb2.UploadBlobRequest]:
+        yield blob_pb2.UploadBlobRequest(header=header)
+        yield blob_pb2.UploadBlobRequest(data=content[:half])
+        over.wait(60)
+
+    call = here.blob.UploadBlob.future(breaking())
+    time.sleep(1.0)
+    call.cancel()
+    over.set()
+    blob = blob_pb2.GetBlobRequest(name=f"blobs/{sha256}")
+
+    def received() -> int:
+        with contextlib.suppress(grpc.RpcError):
+            return there.blob.GetBlob(blob).received_bytes
+        return 0
+
+    wait_for(lambda: received() == half, what="the first half")
+    header.offset = half
+    rest = [blob_pb2.UploadBlobRequest(header=header), blob_pb2.UploadBlobRequest(data=content[half:])]
+    there.blob.UploadBlob(iter(rest))
+    assert here.blob.GetBlob(blob).complete
 
 
 async def test_a_clock_that_is_set_forward_takes_no_job_from_a_server_that_lives(url: str, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,17 @@ from sqlalchemy import Connection, text
 
 from gephyra.samplers.settings import TrainingSettings
 from gephyra.service import jobs
+from gephyra.service.artefacts import Artefacts
 from gephyra.service.config import TENANT
+from gephyra.service.dataset_service import _add, _drop, _remove
 from gephyra.service.home import open_store
+from gephyra.service.store import datasets, targets
 from gephyra.service.store import jobs as job_store
-from gephyra.service.store import targets
 from gephyra.service.store.database import Store
 from gephyra.service.store.places import DatabaseInUse, DatabaseRefused, Notice
 from gephyra.service.store.postgresql import PostgreSql
-from gephyra.service.store.records import JobRecord, JobState, TargetRecord, TargetState
+from gephyra.service.store.records import DatasetRecord, JobRecord, JobState, TargetRecord, TargetState
+from gephyra.service.store.sqlite import Sqlite
 from gephyra.service.store.versions import latest
 from tests.support.postgres import PostgresServer
 
@@ -158,6 +162,13 @@ async def test_a_server_hears_what_the_others_did_once_it_is_committed(stores: t
     ]  # fmt: skip
 
 
+async def test_on_sqlite_nobody_says_anything(tmp_path: Path) -> None:
+    async with aclosing(Sqlite(tmp_path / "db").notices()) as notices:
+        assert await _next(notices) == Notice("", "")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(notices), 0.1)
+
+
 def _cancel_and_fail(connection: Connection) -> None:
     jobs.cancel(connection, "job", "", "", 2)
     raise ZeroDivisionError
@@ -201,3 +212,24 @@ def test_servers_on_one_database_share_one_folder(url: str, tmp_path: Path) -> N
         open_store(tmp_path / "there", url)
     for store in (first, second):
         store.close()
+
+
+def test_no_row_is_made_for_content_that_goes_away(store: Store, tmp_path: Path) -> None:
+    """Another server may delete the last data set of some content while one makes another data set of it."""
+    contents = Artefacts(tmp_path / "contents")
+    content = contents.put(b"values")
+    record = DatasetRecord("data", "uid", "data", "origin", content, "digest", 2, 1, "float64", False, 1, ())
+    assert store.write_now(_add, contents, record, "", "", "blob") == record
+    # Still needed: nothing is dropped.
+    store.write_now(_drop, contents, content)
+    assert contents.size(content) == 6
+    assert store.write_now(_remove, "data") == content
+    store.write_now(_drop, contents, content)
+    assert contents.size(content) is None
+    assert store.write_now(_add, contents, record, "", "", "blob") is None
+    assert store.read_now(datasets.find, TENANT, "data") is None
+    # The same request at both servers makes one.
+    contents.put(b"values")
+    first = store.write_now(_add, contents, record, "request", "sha256", "blob")
+    again = replace(record, name="other", uid="other")
+    assert store.write_now(_add, contents, again, "request", "sha256", "blob") == first

@@ -108,7 +108,7 @@ def break_off(server: ServerProcess, content: bytes, offset: int = 0) -> None:
         ended.wait(60)
 
     call = server.stubs.blob.UploadBlob.future(sending())
-    wait_for(lambda: any(path.stat().st_size > 2 * CHUNK for path in staging.iterdir()), what="two written messages")
+    wait_for(lambda: any(path.stat().st_size > 2 * CHUNK for path in staging.glob("*")), what="two written messages")
     call.cancel()
     ended.set()
     wait_for(lambda: received(server.stubs, content)[0] > offset, what="bytes of a broken stream")
