@@ -9,7 +9,6 @@ until one of them answers.
 """
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -30,6 +29,7 @@ from gephyra.protos import (
 from .addresses import is_several, target_of
 from .errors import DeadlineExceeded, GephyraError, MessageTooLarge, ServerBusy, ServerGone
 from .resume import Patience
+from .retries import service_config
 from .status import error_from_call
 from .tracing import Tracing, Untraced
 
@@ -59,16 +59,6 @@ _SAFE = {
     "MetaService": ("GetServerInfo",),
 }
 _REPEATED = frozenset(name for names in _SAFE.values() for name in names)
-_RETRY = {
-    "maxAttempts": 4,
-    "initialBackoff": "0.1s",
-    "maxBackoff": "2s",
-    "backoffMultiplier": 2,
-    "retryableStatusCodes": ["UNAVAILABLE"],
-}
-# A failure takes one token, a success gives a tenth of one; with half of them gone nothing is repeated. A server that
-# is restarted costs a busy client some; only one that fails again and again takes them all.
-_THROTTLING = {"maxTokens": 100, "tokenRatio": 0.1}
 _PING_MS, _PONG_MS = 60_000, 20_000
 
 # Servers say by their health that they drain, before they refuse anything.
@@ -254,21 +244,15 @@ def _name(request: Message) -> str:
     return type(request).__name__.removesuffix("Request")
 
 
-def _service_config() -> dict[str, Any]:
-    """What gRPC repeats by itself, and how."""
-    safe = [{"service": f"gephyra.v1.{service}", "method": name} for service, names in _SAFE.items() for name in names]
-    return {"methodConfig": [{"name": safe, "retryPolicy": _RETRY}], "retryThrottling": _THROTTLING}
-
-
 def _options(config: Mapping[str, object]) -> list[tuple[str, str | int]]:
     return [
-        ("grpc.service_config", json.dumps({**_service_config(), **config})),
+        ("grpc.service_config", service_config(_SAFE, config)),
         # A connection that swallows everything is noticed by the calls on it, not only by those who wait for an answer.
         ("grpc.keepalive_time_ms", _PING_MS),
         ("grpc.keepalive_timeout_ms", _PONG_MS),
         # gRPC pings to measure the connection too, and while it waits for one answer it does not ask again.
         ("grpc.http2.ping_timeout_ms", _PONG_MS),
-        # A watch sends nothing after its request: by default gRPC would stop pinging after two.
+        # By default gRPC pings twice and then waits until it has something to send, which a watch seldom has.
         ("grpc.http2.max_pings_without_data", 0),
         # The defaults wait up to two minutes before a restarted server is tried again.
         ("grpc.initial_reconnect_backoff_ms", 100),

@@ -20,6 +20,8 @@ __all__ = ["Gloo"]
 # noticed at once, through its socket.
 _TIMEOUT_SECONDS = 600.0
 _LOOPBACK = "127.0.0.1"
+# Its types do not tell of all that it has.
+_c10d: Any = dist
 
 
 @final
@@ -44,9 +46,10 @@ class Gloo(Group):
     ) -> None:  # fmt: skip
         self.rank, self.size = rank, size
         # The public way makes a group that is global to the process, on whatever address the machine's name has.
-        gloo, options, limit = dist.ProcessGroupGloo, dist.ProcessGroupGloo._Options(), timedelta(seconds=timeout)
+        gloo, files, limit = _c10d.ProcessGroupGloo, _c10d.FileStore, timedelta(seconds=timeout)
+        options = gloo._Options()
         try:
-            meeting = dist.FileStore(str(store), size)
+            meeting = files(str(store), size)
             meeting.set_timeout(limit)
             meeting.set(f"here/{rank}", here)
             together = len({meeting.get(f"here/{other}") for other in range(size)}) == 1

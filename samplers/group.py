@@ -10,7 +10,7 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-__all__ = ["Alone", "Group", "GroupLost", "Share", "tell"]
+__all__ = ["ALONE", "Alone", "Group", "GroupLost", "Share", "tell"]
 
 
 class GroupLost(Exception):
@@ -59,12 +59,16 @@ class Alone(Group):
         return values
 
 
+ALONE = Alone()
+"""The group of a worker that trains by itself."""
+
+
 class Share(NamedTuple):
     """This worker's part of a batch: a range of its paths, of a length that differs by at most one between workers."""
 
     group: Group
-    count: int
-    """Paths of the batch."""
+    paths: int
+    """Of the batch."""
 
     @property
     def whole(self) -> bool:
@@ -74,7 +78,8 @@ class Share(NamedTuple):
     @property
     def empty(self) -> bool:
         """Whether there are too few paths for this worker to have any."""
-        return self.rows.start == self.rows.stop
+        rows = self.rows
+        return bool(rows.start == rows.stop)
 
     @property
     def rows(self) -> slice:
@@ -82,7 +87,7 @@ class Share(NamedTuple):
         return self._of(self.group.rank)
 
     def gather(self, values: Tensor) -> Tensor:
-        """Values of this worker's paths, `... x own`, to those of the whole batch, `... x count`."""
+        """Values of this worker's paths, `... x own`, to those of the whole batch, `... x paths`."""
         if self.whole:
             return values
         sizes = [part.stop - part.start for part in map(self._of, range(self.group.size))]
@@ -91,7 +96,7 @@ class Share(NamedTuple):
         return torch.cat([part[..., :size] for part, size in parts], -1)
 
     def _of(self, rank: int) -> slice:
-        return slice(self.count * rank // self.group.size, self.count * (rank + 1) // self.group.size)
+        return slice(self.paths * rank // self.group.size, self.paths * (rank + 1) // self.group.size)
 
 
 def tell(group: Group, message: bytes = b"") -> bytes:

@@ -5,12 +5,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .group import Alone, Group, Share
+from .group import ALONE, Group, Share
 from .random import normal_noise, rough_normal_columns, rough_normal_noise, torch_generator
 
 __all__ = ["NoiseSource"]
-
-_ALONE = Alone()
 
 
 class NoiseSource(NamedTuple):
@@ -23,16 +21,16 @@ class NoiseSource(NamedTuple):
     step: int
     device: torch.device = torch.device("cpu")
     dtype: torch.dtype = torch.float32
-    group: Group = _ALONE
+    group: Group = ALONE
     """The workers that simulate the paths of this step."""
 
     def normal(self, shape: tuple[int, ...], stream: str = "train") -> Tensor:
         """Standard normal noise of the given shape, for gradients."""
         return rough_normal_noise(shape, stream, self.seed, self.step).to(self.device, self.dtype)
 
-    def share(self, count: int) -> Share:
-        """Which of a batch of paths are this worker's."""
-        return Share(self.group, count)
+    def share(self, paths: int) -> Share:
+        """Which of a batch of so many paths are this worker's."""
+        return Share(self.group, paths)
 
     def own(self, shape: tuple[int, int, int], stream: str = "train") -> Tensor:
         """This worker's part, along the middle axis, of `normal` noise of the given shape."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gephyra.targets.base import Target
 
 from .bridge import Bridge, Increments
-from .group import Alone, Group, Share
+from .group import ALONE, Group, Share
 from .losses import DetachedLoss, PathCoefficients
 from .noise import NoiseSource
 from .path import Path
@@ -25,7 +25,6 @@ __all__ = ["Gradient", "Objective", "descend"]
 
 # The leave-one-out mean needs two paths.
 _LEAST_PATHS = 2
-_ALONE = Alone()
 
 
 class Gradient(NamedTuple):
@@ -64,7 +63,7 @@ class Objective(nn.Module, ABC):
         """What the next gradient depends on beside parameters, for a checkpoint."""
         return {}
 
-    def restore(self, tensors: dict[str, Tensor], target: Target, group: Group = _ALONE) -> None:
+    def restore(self, tensors: dict[str, Tensor], target: Target, group: Group = ALONE) -> None:
         """Go on from what `tensors` returned; `target` is there to draw again what was not worth storing."""
 
 
@@ -73,7 +72,7 @@ def descend(bridge: Bridge, path: Path, loss: DetachedLoss, share: Share | None 
 
     The paths are a worker's share of a batch, and so is the gradient; the loss sees the weights of the whole batch.
     """
-    share = Share(_ALONE, path.log_density.shape[0]) if share is None else share
+    share = Share(ALONE, path.log_density.shape[0]) if share is None else share
     chunks = list(spans(bridge, path))
     if share.empty:
         none = torch.empty(bridge.steps, 0, dtype=torch.float64, device=path.state.device)

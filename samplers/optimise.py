@@ -8,7 +8,7 @@ from torch import Tensor
 from gephyra.targets.base import Target
 
 from .bridge import Bridge
-from .group import Alone, Group
+from .group import ALONE, Group
 from .noise import NoiseSource
 from .objective import Gradient, Objective
 from .settings import Learn, TrainingSettings
@@ -24,7 +24,6 @@ _PLAIN_DIM = 64
 _LOG_Z_RATE = 20.0
 # A denoiser is deep: 2e-3, what models of data have in two dimensions, at the default rate of 5e-3.
 _DENOISER_RATE = 0.4
-_ALONE = Alone()
 
 
 class Optimiser:
@@ -34,7 +33,7 @@ class Optimiser:
         bridge: The bridge that is trained, in place.
     """
 
-    def __init__(self, bridge: Bridge, objective: Objective, settings: TrainingSettings, group: Group = _ALONE) -> None:
+    def __init__(self, bridge: Bridge, objective: Objective, settings: TrainingSettings, group: Group = ALONE) -> None:
         self.bridge, self._objective, self._settings, self._group = bridge, objective, settings, group
         rate = settings.learning_rate * min(1.0, _PLAIN_DIM / bridge.dim)
         modules = {"bridge": bridge, "objective": objective}

@@ -18,7 +18,7 @@ from gephyra.targets.base import Target
 from .checkpoint import latest_checkpoint
 from .evaluate import BLOCK_SIZE
 from .given import checked_rows
-from .group import Alone, Group
+from .group import ALONE, Group
 from .place import device_of
 from .precondition import PRECONDITION_BATCH
 from .prepare import Prepared, check_start
@@ -32,8 +32,6 @@ __all__ = ["assist", "train"]
 
 logger = logging.getLogger(__name__)
 
-_ALONE = Alone()
-
 
 def train(
     target: Target,
@@ -46,7 +44,7 @@ def train(
     should_stop: Callable[[], bool] = lambda: False,
     checkpoint_folder: Path | None = None,
     startup_seconds: float = 0.0,
-    group: Group = _ALONE,
+    group: Group = ALONE,
     clock: Callable[[], float] = time.monotonic,
 ) -> Sampler:
     """Train a sampler and measure it once.

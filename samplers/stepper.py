@@ -12,14 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from .adam import Adam
-from .group import Alone, Group
+from .group import ALONE, Group
 
 __all__ = ["Stepper", "cosine", "join_parts", "part_of"]
 
 _CLIP_NORM = 1.0
 # The cosine ends here, as a share of the peak: the last steps still average over noise.
 _FINAL_RATE = 0.02
-_ALONE = Alone()
 
 T = TypeVar("T")
 
@@ -46,7 +45,7 @@ class Stepper:
         ema: float,
         multiple: Callable[[str], float] = lambda name: 1.0,
         decay: float = 0.0,
-        group: Group = _ALONE,
+        group: Group = ALONE,
     ) -> None:
         self._group = group
         self.step, self._learning_rate, self._ema = 0, learning_rate, ema

@@ -220,7 +220,7 @@ def _port(text: str) -> int:
 
 def _gpus(text: str) -> tuple[str, ...]:
     """Names as CUDA_VISIBLE_DEVICES has them: numbers or UUIDs; none for an empty text."""
-    names = tuple(name.strip() for name in text.split(",") if text.strip())
+    names = tuple(name.strip() for name in text.split(",")) if text.strip() else ()
     if "" in names or len(set(names)) < len(names):
         raise argparse.ArgumentTypeError(f"expected different GPUs with commas between, like 0,1; got {text!r}")
     return names

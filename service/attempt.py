@@ -11,16 +11,15 @@ from pathlib import Path
 from google.rpc import code_pb2
 
 from gephyra.protos import worker_pb2
-from gephyra.samplers.settings import Device, TrainingSettings
 
 from . import convert, jobs
-from .commands import training_command
+from .commands import training_command, training_spec, workers_of
 from .config import TENANT
 from .core import Core
 from .crash import Place, crash_point
 from .denoising import from_denoising_report
 from .errors import Failure, Reason, status_failure
-from .executor import Exit, Worker, WorkerSpec, receive_within, training_environment
+from .executor import Exit, Worker, receive_within
 from .handing import keep_sampler
 from .lease import keep_lease
 from .reports import from_report
@@ -82,7 +81,7 @@ class Attempt:
     @property
     def workers(self) -> int:
         """How many processes take part in it."""
-        return self.job.settings.workers if isinstance(self.job.settings, TrainingSettings) else 1
+        return workers_of(self.job)
 
     async def run(self, traceparent: str = "") -> None:
         """Start the worker, follow it to its end, and leave the job QUEUED, PAUSED or in a terminal state."""
@@ -135,13 +134,9 @@ class Attempt:
         """The worker; None if the attempt was to end while there was no place for one yet."""
         if self._stop is not None or self._lost:
             return None
-        log = self._folder / f"attempt-{self.job.attempt}.log"
-        environment = training_environment(self._threads) | self._environment
-        beat = self._core.config.timings.heartbeat
-        gpus = 1 if self.job.settings.device is Device.CUDA else 0
-        spec = WorkerSpec(self._core.artefacts.folder, log, environment, self._threads, beat, self._threads, gpus)
-        work = self._folder / f"work-{self.job.attempt}"
-        self._starting = asyncio.create_task(start_team(self._core.executor, spec, self.workers, work))
+        core, work = self._core, self._folder / f"work-{self.job.attempt}"
+        spec = training_spec(core, self.job, self._folder, self._threads, self._environment)
+        self._starting = asyncio.create_task(start_team(core.executor, core.assembling, spec, self.workers, work))
         try:
             await asyncio.wait([self._starting])
             return None if self._starting.cancelled() else self._starting.result()

@@ -1,20 +1,41 @@
-"""The command that begins an attempt."""
+"""What begins an attempt: how its workers are to run, and the command that they get."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from gephyra.protos import worker_pb2
 from gephyra.samplers.denoising.settings import DenoisingSettings
+from gephyra.samplers.settings import Device, TrainingSettings
 
 from . import handing
 from .core import Core
 from .dataset_service import find_dataset
 from .denoising import to_denoising, to_table
+from .executor import WorkerSpec, training_environment
 from .handing import content_path, target_path
 from .settings import to_config
 from .store.records import JobRecord
 from .workspace import sampler_path
 
-__all__ = ["training_command"]
+__all__ = ["training_command", "training_spec", "workers_of"]
+
+
+def workers_of(job: JobRecord) -> int:
+    """How many processes take part in an attempt at this job."""
+    return job.settings.workers if isinstance(job.settings, TrainingSettings) else 1
+
+
+def training_spec(core: Core, job: JobRecord, folder: Path, threads: int, environment: Mapping[str, str]) -> WorkerSpec:
+    """How each of them is to run; the log is that of the first, in the job's folder. `environment` comes on top."""
+    return WorkerSpec(
+        core.artefacts.folder,
+        folder / f"attempt-{job.attempt}.log",
+        {**training_environment(threads), **environment},
+        threads=threads,
+        heartbeat=core.config.timings.heartbeat,
+        cpus=threads,
+        gpus=1 if job.settings.device is Device.CUDA else 0,
+    )
 
 
 async def training_command(core: Core, job: JobRecord, work: Path, threads: int) -> worker_pb2.WorkerCommand:

@@ -1,5 +1,6 @@
 """What every part of the server shares."""
 
+import asyncio
 import hashlib
 import secrets
 from collections.abc import Callable, Collection
@@ -50,6 +51,8 @@ class Core:
     """Draws made lately."""
     executor: Executor = field(default_factory=LocalExecutor)
     """Where workers run."""
+    assembling: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while places are taken for the workers of one job."""
     owner: str = field(default_factory=lambda: secrets.token_hex(8))
     """Of this run of the server: what it claims is nobody else's."""
     dead: Callable[[], Collection[str]] = frozenset

@@ -9,7 +9,7 @@ QUEUED -> PENDING -> RUNNING -> SUCCEEDED | FAILED
 Which changes there are, and what callers may ask for when, is told by `transitions`.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -30,7 +30,7 @@ from .store.records import TERMINAL, AnyReport, JobRecord, JobState, SamplerReco
 from .transitions import NEXT, Order, state_after
 
 __all__ = [
-    "add", "any_lost", "cancel", "claim", "create", "fail", "find", "move", "pause", "put_back", "ready_target",
+    "add", "cancel", "claim", "create", "fail", "find", "late", "move", "owners", "pause", "put_back", "ready_target",
     "recall", "recover", "remove", "renew", "resume", "succeed", "take_back",
 ]  # fmt: skip
 
@@ -39,6 +39,8 @@ _ACTIVE = (JobState.PENDING, JobState.RUNNING, JobState.CANCELLING)
 _TOLD_TO_STOP = (JobState.PENDING, JobState.RUNNING)
 # When a full queue is worth another look: jobs take minutes.
 _QUEUE_SECONDS = 30
+# Differs from every lease, and from none.
+_NO_LEASE = -1
 
 
 def find(connection: Connection, name: str) -> JobRecord:
@@ -139,7 +141,7 @@ def _order(
 
 def _refuse_if_crowded(connection: Connection, limits: Limits) -> None:
     """Raises ResourceExhausted (QUOTA_EXCEEDED) if as many jobs wait as may."""
-    waiting = jobs.counts(connection, TENANT).get(JobState.QUEUED, 0)
+    waiting = jobs.waiting(connection, TENANT)
     if waiting >= limits.max_queued_jobs:
         raise ResourceExhausted(
             Reason.QUOTA_EXCEEDED,
@@ -240,40 +242,34 @@ def _subject(connection: Connection, job: JobRecord) -> tuple[int, tuple[Site, .
     return None if target is None else (target.dim, target.sites)
 
 
-def take_back(
-    connection: Connection, now: int, owner: str, running: Collection[str], dead: Collection[str]
-) -> list[str]:
+def take_back(connection: Connection, now: int, dead: Collection[str], late: Mapping[str, int | None]) -> list[str]:
     """Jobs that nobody runs any more wait again, or are cancelled; their names.
 
     Args:
         connection: Of a write transaction.
         now: By this server's clock.
-        owner: This server.
-        running: Jobs that it runs itself.
-        dead: Servers that are known to be dead. Others lose a job when its lease has run out.
+        dead: Servers that are known to be dead.
+        late: Jobs whose leases, these, have ended and are not renewed.
     """
-    lost = _lost(connection, now, owner, running, dead)
+    lost = [job for job in _active(connection) if job.owner in dead or late.get(job.name, _NO_LEASE) == job.lease]
     for job in lost:
         put_back(connection, job, now)
     return [job.name for job in lost]
 
 
-def any_lost(connection: Connection, now: int, owner: str, running: Collection[str], dead: Collection[str]) -> bool:
-    """Whether `take_back` would find any; a read."""
-    return bool(_lost(connection, now, owner, running, dead))
+def late(connection: Connection, now: int) -> dict[str, int | None]:
+    """The leases that have ended of jobs that somebody runs, or did."""
+    moment = place_of(connection).moment(connection, now)
+    return {job.name: job.lease for job in _active(connection) if job.lease is None or job.lease < moment}
 
 
-def _lost(
-    connection: Connection, now: int, owner: str, running: Collection[str], dead: Collection[str]
-) -> list[JobRecord]:
-    moment, found = place_of(connection).moment(connection, now), []
-    for job in jobs.unfinished(connection, TENANT):
-        ended = job.lease is None or job.lease < moment
-        # Its own may just be late: as long as nobody took the job, the lease is renewed.
-        ours = job.owner == owner and job.name in running
-        if job.state in _ACTIVE and (job.owner in dead or (ended and not ours)):
-            found.append(job)
-    return found
+def owners(connection: Connection) -> set[str]:
+    """The servers that run jobs, or did."""
+    return {job.owner for job in _active(connection)}
+
+
+def _active(connection: Connection) -> list[JobRecord]:
+    return [job for job in jobs.unfinished(connection, TENANT) if job.state in _ACTIVE]
 
 
 def recover(connection: Connection, now: int) -> None:

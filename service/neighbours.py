@@ -31,6 +31,8 @@ _POLL_SECONDS = 1.0
 # Of a lease; but the death of a server of this machine is seen sooner than a lease runs out.
 _LOOKS, _LOOK_SECONDS = 4, 5.0
 _HOUR = 3600.0
+# Of a lease, beyond its end, before a job is taken over: more than the third after which it is renewed.
+_LATE = 0.5
 
 
 class Neighbours:
@@ -40,6 +42,7 @@ class Neighbours:
         self._core, self._supervisor, self._checks, self._presence = core, supervisor, checks, presence
         self._tasks: set[asyncio.Task[None]] = set()
         self._known: dict[str, job_store.Position] = {}
+        self._late: dict[str, tuple[int | None, float]] = {}
         self._reactions: Mapping[str, Callable[[str], Awaitable[None]]] = {
             JobState.QUEUED.value: self._on_queued,
             JobState.CANCELLING.value: self._on_cancelling,
@@ -118,8 +121,9 @@ class Neighbours:
         core = self._core
         await asyncio.to_thread(self._presence.touch)
         dead = await asyncio.to_thread(self._presence.dead)
-        if await core.store.read(jobs.any_lost, core.clock(), core.owner, self._supervisor.running, dead):
-            lost = await core.store.write(jobs.take_back, core.clock(), core.owner, self._supervisor.running, dead)
+        late = self._not_renewed(await core.store.read(jobs.late, core.clock()))
+        if late or dead & await core.store.read(jobs.owners):
+            lost = await core.store.write(jobs.take_back, core.clock(), dead, late)
             logger.warning("taken over from servers that are gone: %s", ", ".join(lost))
             for name in lost:
                 core.bus.publish(name)
@@ -129,6 +133,20 @@ class Neighbours:
             await asyncio.to_thread(clean, core, self._presence)
             await sweep_jobs(core)
             await asyncio.to_thread(self._presence.forget, dead)
+
+    def _not_renewed(self, late: Mapping[str, int | None]) -> dict[str, int | None]:
+        """Those of the leases that ended and have not changed for a while.
+
+        Where the clock was set forward all of them have ended, and are renewed soon by who is alive.
+        """
+        now, patience = asyncio.get_running_loop().time(), self._core.config.timings.lease * _LATE
+        known, self._late = self._late, {}
+        for name, lease in late.items():
+            seen, since = known.get(name, (lease, now))
+            # Its own may just be late: as long as nobody takes the job, the lease is renewed.
+            if name not in self._supervisor.running:
+                self._late[name] = (lease, since if seen == lease else now)
+        return {name: lease for name, (lease, since) in self._late.items() if now - since >= patience}
 
 
 def clean(core: Core, presence: Presence) -> None:

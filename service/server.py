@@ -110,7 +110,7 @@ class Server:
         pool = Pool(config.draw_workers, held.artefacts.folder, logs, tracing, executor)
         self._core = Core(
             config, store, held.artefacts, held.uploads, held.datasets, pool, Bus(), clock or Clock(), metrics, tracing,
-            Lanes(), DrawCache(config.draw_cache_bytes), executor, owner, self._presence.dead,
+            Lanes(), DrawCache(config.draw_cache_bytes), executor, owner=owner, dead=self._presence.dead,
         )  # fmt: skip
         # In this order: of one that dies now nothing is forgotten.
         self._dead = self._presence.dead()
@@ -172,9 +172,8 @@ class Server:
 
     async def _leaves_jobs(self) -> bool:
         """Whether a job is still this server's, because the database could not be told."""
-        core = self._core
         try:
-            return await core.store.read(jobs.any_lost, core.clock(), "", (), (core.owner,))
+            return self._core.owner in await self._core.store.read(jobs.owners)
         except Exception:
             return True
 

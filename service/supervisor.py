@@ -45,7 +45,7 @@ class Supervisor:
         """Put back what an earlier server left running, and begin."""
         core = self._core
         if core.store.place.shared:
-            await core.store.write(jobs.take_back, core.clock(), core.owner, (), await asyncio.to_thread(core.dead))
+            await core.store.write(jobs.take_back, core.clock(), await asyncio.to_thread(core.dead), {})
         else:
             await core.store.write(jobs.recover, core.clock())
         crash_point(Place.RECOVERED)

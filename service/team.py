@@ -5,6 +5,7 @@ others are killed, and the next attempt goes on from the first's last checkpoint
 """
 
 import asyncio
+import random
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,14 +25,19 @@ _SAID_BY_ANY = frozenset({"failed", "log"})
 _LAST_WORDS_SECONDS = 1.0
 
 
-async def start_team(executor: Executor, spec: WorkerSpec, size: int, folder: Path) -> Worker:
+async def start_team(
+    executor: Executor, turn: asyncio.Lock, spec: WorkerSpec, size: int, folder: Path, patience: float = 60.0
+) -> Worker:
     """Start `size` workers that train together; one is no team. Cancelled, it leaves none behind.
 
     Args:
         executor: Starts them.
+        turn: Whose turn it is to take places for a team: two that hold half of their places each would wait for ever.
         spec: Of each. All but the first have a log of their own beside it.
         size: How many.
         folder: Of the attempt; they find each other there.
+        patience: Seconds that a worker waits for the others; then all places are given back, and asked for again a
+            little later. The other half may be held by a team of another server.
 
     Raises:
         NoPlace: There will never be room for all of them.
@@ -43,16 +49,30 @@ async def start_team(executor: Executor, spec: WorkerSpec, size: int, folder: Pa
     if not (capacity := await executor.capacity()).holds(needs):
         raise NoPlace(f"{size} workers together need {needs}, and all there is are {capacity}")
     specs = [spec, *(replace(spec, log=spec.log.with_suffix(f".{rank}.log")) for rank in range(1, size))]
-    # All ask at once, one after the other: where places are given in order, two teams never wait for each other.
+    while True:
+        async with turn:
+            workers = await _start_all(executor, specs, patience)
+        if workers:
+            return Team(workers, folder / f"group-{secrets.token_hex(8)}.part")
+        await asyncio.sleep(random.uniform(0.0, patience))
+
+
+async def _start_all(executor: Executor, specs: Sequence[WorkerSpec], patience: float) -> list[Worker]:
+    """All of these workers; none where some have waited for others for too long."""
     starting = [asyncio.create_task(executor.start(each)) for each in specs]
+    workers: list[Worker] = []
     try:
-        return Team(await asyncio.gather(*starting), folder / f"group-{secrets.token_hex(8)}.part")
-    except BaseException:
-        for each in starting:
-            each.cancel()
-        ended = await asyncio.gather(*starting, return_exceptions=True)
-        await asyncio.gather(*(each.close() for each in ended if isinstance(each, Worker)))
-        raise
+        await asyncio.wait(starting, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(starting, timeout=patience)
+        found = [each.result() for each in starting if each in done]
+        workers = found if len(found) == len(specs) else []
+        return workers
+    finally:
+        if not workers:
+            for each in starting:
+                each.cancel()
+            ended = await asyncio.gather(*starting, return_exceptions=True)
+            await asyncio.gather(*(each.close() for each in ended if isinstance(each, Worker)))
 
 
 class Team(Worker):
@@ -68,7 +88,9 @@ class Team(Worker):
         self._events: asyncio.Queue[worker_pb2.WorkerEvent | None] = asyncio.Queue()
         self._ready: set[int] = set()
         self._beating: set[int] = set()
+        # In the order in which they ended by themselves.
         self._fallen: list[int] = []
+        self._killed = self._ending = False
         self._listeners = [asyncio.create_task(self._listen(rank)) for rank in range(len(self._workers))]
 
     @property
@@ -99,6 +121,7 @@ class Team(Worker):
             worker.terminate()
 
     def kill(self) -> None:
+        self._killed = True
         for worker in self._workers:
             worker.kill()
 
@@ -114,18 +137,18 @@ class Team(Worker):
 
     def _culprit(self, ends: Sequence[Exit]) -> int:
         """Whose end explains that of the team."""
-        order = [*self._fallen, *range(len(ends))]
-        lost = [rank for rank in order if ends[rank].lost]
-        # One that only noticed that another is gone explains nothing.
-        spoke = [rank for rank in order if ends[rank].status != GROUP_LOST]
-        return (lost or spoke or order)[0]
+        # One that only noticed that another is gone explains least.
+        ranked = sorted(self._fallen, key=lambda rank: (not ends[rank].lost, ends[rank].status == GROUP_LOST))
+        return ranked[0] if ranked else 0
 
     async def _listen(self, rank: int) -> None:
         while (event := await self._workers[rank].receive()) is not None:
             self._take(rank, event)
-        self._fallen.append(rank)
-        if len(self._fallen) > 1:
+        if not self._killed:
+            self._fallen.append(rank)
+        if self._ending:
             return
+        self._ending = True
         others = [each for each in self._listeners if each is not asyncio.current_task()]
         await asyncio.wait(others, timeout=_LAST_WORDS_SECONDS)
         self.kill()

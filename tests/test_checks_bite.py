@@ -97,6 +97,16 @@ FAULTS = {
     ),
     "a generated file without its source": ("generated", _append("protos/extra_pb2.py", "\n"), "extra_pb2.py"),
     "a message name in the wrong case": ("wire", _append("protos/tensor.proto", "\nmessage planted {}\n"), "planted"),
+    "a released field with another number": (
+        "wire",
+        _replace("protos/tensor.proto", "repeated int64 shape = 2;", "repeated int64 shape = 7;"),
+        "protos/ breaks clients of",
+    ),
+    "a released word that is gone": (
+        "wire",
+        _replace("protos/tensor.proto", "  DTYPE_UINT64 = 11;\n", ""),
+        "protos/ breaks clients of",
+    ),
     "an example that lies": ("examples", _append("samplers/report.py", LIE), "Expected:"),
 }
 

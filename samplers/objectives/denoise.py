@@ -18,7 +18,7 @@ from ..denoising.bridge import DenoisingBridge
 from ..denoising.denoiser import DenoisingModel
 from ..denoising.keeper import BETWEEN, PAIRS, Keeper, judging
 from ..given import GivenDraws
-from ..group import Alone, Group
+from ..group import ALONE, Group
 from ..noise import NoiseSource
 from ..objective import Gradient, Objective
 from ..stepper import cosine, join_parts, part_of
@@ -32,7 +32,6 @@ _WATCHED = 16
 _AFTER = 0.1
 # Of the budget, at most.
 _SHARE = 1 / 3
-_ALONE = Alone()
 
 
 class DenoisingStart(Objective):
@@ -76,7 +75,7 @@ class DenoisingStart(Objective):
         own = {"over": torch.tensor(self._over), "watched": self._watched, **self._keeper.tensors()}
         return join_parts({"own": own, "levels": self._loss.tensors(), "after": self.after.tensors()})
 
-    def restore(self, tensors: dict[str, Tensor], target: Target, group: Group = _ALONE) -> None:
+    def restore(self, tensors: dict[str, Tensor], target: Target, group: Group = ALONE) -> None:
         own = part_of(tensors, "own")
         self._keeper.restore(own)
         self._over, self._watched = bool(own["over"]), own["watched"]

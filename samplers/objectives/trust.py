@@ -21,7 +21,7 @@ from torch import Tensor
 from gephyra.targets.base import Target
 
 from ..bridge import Bridge
-from ..group import Alone, Group
+from ..group import ALONE, Group
 from ..losses import PathCoefficients, trust_region_log_variance
 from ..noise import NoiseSource
 from ..objective import Gradient, Objective, descend
@@ -38,7 +38,6 @@ _BATCHES = 4
 _REFRESH = 16
 # Floats of states and scores that a buffer may hold beyond one batch.
 _BUFFER_FLOATS = 2**26
-_ALONE = Alone()
 
 
 def temper(log_weight: Tensor, radius: float = _RADIUS) -> float:
@@ -94,7 +93,7 @@ class TrustRegionLogVariance(Objective):
         descend(bridge, buffer.path.select(usable[share.rows]), partial(_loss, known, buffer.temper), share)
         return Gradient.of(log_weight)
 
-    def restore(self, tensors: dict[str, Tensor], target: Target, group: Group = _ALONE) -> None:
+    def restore(self, tensors: dict[str, Tensor], target: Target, group: Group = ALONE) -> None:
         step, like = int(self.drawn_at), next(self.snapshot.parameters())
         if step >= 0:
             self._buffer = self._fill(target, NoiseSource(self._settings.seed, step, like.device, like.dtype, group))

@@ -23,7 +23,7 @@ from gephyra.targets.base import Target
 
 from ..bridge import Bridge
 from ..given import GivenDraws
-from ..group import Alone, Group
+from ..group import ALONE, Group
 from ..losses import PathCoefficients, forward_kl_reweighted
 from ..noise import NoiseSource
 from ..objective import Gradient, Objective, descend
@@ -52,7 +52,6 @@ _AFTER = 0.3
 _SHARE = 1 / 3
 # Forward paths a step, as a share of the batch, so that what is told of training is about the bridge's own draws.
 _WATCHED = 32
-_ALONE = Alone()
 
 
 class _Pool(NamedTuple):
@@ -110,15 +109,15 @@ class WarmStart(Objective):
         before = pool.log_p[chosen]
         weights = descend(bridge, pool.path.select(chosen[share.rows]), partial(_loss, before), share)
         # Said by one: on other hardware the same sum may fall on the other side.
-        effective = noise.group.first(torch.tensor(_effective(weights.backward.sum(0) - before)))
-        self._stale = float(effective) < _LEAST_ESS
+        effective = torch.tensor(_effective(weights.backward.sum(0) - before), dtype=torch.float64)
+        self._stale = float(noise.group.first(effective)) < _LEAST_ESS
         return Gradient.of(watched(bridge, target, noise, max(2, batch // _WATCHED)), warming=True)
 
     def tensors(self) -> dict[str, Tensor]:
         stale = {"warm_stale": torch.tensor(self._stale)}
         return stale | self.after.tensors()
 
-    def restore(self, tensors: dict[str, Tensor], target: Target, group: Group = _ALONE) -> None:
+    def restore(self, tensors: dict[str, Tensor], target: Target, group: Group = ALONE) -> None:
         self._stale = bool(tensors.pop("warm_stale"))
         self.after.restore(tensors, target, group)
         step, like = int(self.drawn_at), next(self.snapshot.parameters())

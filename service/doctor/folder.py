@@ -23,7 +23,7 @@ _FIRST_RELEASE = 1_795_305_600
 
 
 def check_folder(setup: Setup) -> Iterator[Finding]:
-    """It can be made or written, flushed in time, and belongs to at most one server."""
+    """It can be made or written, flushed in time, and belongs to one server, or to several on one PostgreSQL."""
     name, folder = "data folder", setup.data
     place = _existing(folder)
     try:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, case, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from . import schema
 from .columns import dump_metrics, load_failure, load_metrics, load_settings
@@ -19,7 +19,7 @@ from .records import TERMINAL, AnyMetrics, JobRecord, JobState, StoredEvent
 
 __all__ = [
     "PAUSING", "Line", "Position", "add", "advance", "counts", "events_after", "find", "lines", "next_queued", "page",
-    "positions", "record", "remove", "renew", "states", "unfinished", "want",
+    "positions", "record", "remove", "renew", "states", "unfinished", "waiting", "want",
 ]  # fmt: skip
 
 _J = schema.jobs.c
@@ -66,11 +66,18 @@ def page(connection: Connection, tenant: str, size: int, token: str) -> tuple[li
 
 def lines(connection: Connection) -> list[Line]:
     """Each tenant that has jobs waiting, in no order."""
-    waits, works = _J.state == JobState.QUEUED.value, _J.state.in_(_AT_WORK)
-    first = func.min(case((waits, _J.id)))
-    running, served = func.count(case((works, 1))), func.coalesce(func.max(_J.claim_time), 0)
-    query = select(_J.tenant, first, running, served).group_by(_J.tenant).having(first.is_not(None))
-    return [Line(*row) for row in connection.execute(query)]
+    queued = select(_J.tenant, func.min(_J.id)).where(_J.state == JobState.QUEUED.value).group_by(_J.tenant)
+    first = {tenant: row for tenant, row in connection.execute(queued)}
+    at_work = select(_J.tenant, func.count()).where(_J.state.in_(_AT_WORK)).group_by(_J.tenant)
+    running = {tenant: count for tenant, count in connection.execute(at_work)}
+    served = _served(connection, first) if len(first) > 1 else {}
+    return [Line(tenant, row, running.get(tenant, 0), served.get(tenant, 0)) for tenant, row in first.items()]
+
+
+def waiting(connection: Connection, tenant: str) -> int:
+    """How many jobs of a tenant wait for a worker."""
+    query = select(func.count()).select_from(schema.jobs)
+    return connection.scalar(query.where(_J.tenant == tenant, _J.state == JobState.QUEUED.value)) or 0
 
 
 def next_queued(connection: Connection, tenant: str, after: int = 0) -> tuple[int, JobRecord] | None:
@@ -187,6 +194,12 @@ def events_after(connection: Connection, tenant: str, name: str, sequence: int, 
         .limit(limit)
     )
     return [StoredEvent(row.sequence, row.content) for row in connection.execute(query)]
+
+
+def _served(connection: Connection, tenants: Collection[str]) -> dict[str, int]:
+    """When a job of each tenant began last. Looks at all their jobs: for those who have to share."""
+    query = select(_J.tenant, func.max(_J.claim_time)).where(_J.tenant.in_(tenants), _J.claim_time.is_not(None))
+    return {tenant: time for tenant, time in connection.execute(query.group_by(_J.tenant))}
 
 
 def _append(connection: Connection, tenant: str, name: str, content: bytes, state: JobState | None = None) -> None:

@@ -1,6 +1,7 @@
 """What rows name of the files beside the database, whoever owns them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, Select, delete, select
 
@@ -37,8 +38,8 @@ def roots(connection: Connection, blobs_since: int) -> Roots:
     """
     waiting = _J.state != JobState.SUCCEEDED.value
 
-    def texts(*queries: Select[tuple[str]]) -> frozenset[str]:
-        return frozenset(row[0] for query in queries for row in connection.execute(query) if row[0])
+    def texts(*queries: Select[Any]) -> frozenset[str]:
+        return frozenset(text for query in queries for text in connection.scalars(query) if text)
 
     return Roots(
         definitions=texts(select(_T.digest), select(_S.target_digest), select(_J.target_digest).where(waiting)),

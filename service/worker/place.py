@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gephyra.protos import worker_pb2
 from gephyra.samplers.gloo import Gloo
-from gephyra.samplers.group import Alone, Group
+from gephyra.samplers.group import ALONE, Group
 
 __all__ = ["join"]
 
@@ -18,7 +18,7 @@ def join(command: worker_pb2.WorkerCommand.Train) -> Group:
     Raises GroupLost if some do not come.
     """
     if not command.HasField("group"):
-        return Alone()
+        return ALONE
     place = command.group
     return Gloo(Path(place.store), place.rank, place.size, _here(), _address())
 

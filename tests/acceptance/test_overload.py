@@ -7,7 +7,7 @@ import pytest
 from tests.support.overload import overload, percentile
 from tests.support.server import ServerProcess, gaussian, register, train
 
-COUNT = 50_000
+COUNT = 4000
 
 
 @pytest.mark.slow

@@ -159,11 +159,14 @@ async def _judge(load: Load) -> None:
         await load.read(name)
     jobs = await client.jobs()
     ledger.listed(
-        "jobs", [(job.message.config.seed or job.message.denoising.seed, job.name) for job in jobs], dict(ledger.seeds)
+        "jobs",
+        [(job.message.config.seed or job.message.denoising.seed, job.name) for job in jobs if not job.retry_of],
+        ledger.seeds,
     )
+    ledger.listed("retries", [(job.retry_of, job.name) for job in jobs if job.retry_of], ledger.retries)
     datasets = [(dataset.message.display_name, dataset.name) for dataset in await client.datasets()]
     ledger.listed("data sets", datasets, ledger.labels)
-    gone = ledger.deleted & {thing.name for thing in [*await client.samplers(), *await client.targets()]}
+    gone = ledger.deleted & {thing.name for thing in [*await client.samplers(), *await client.targets(), *jobs]}
     for name in gone | (ledger.deleted & {name for _, name in datasets}):
         ledger.fault(f"{name} was deleted and is back")
     for job in jobs:

@@ -16,6 +16,13 @@ from tests.support.server import wait_for
 _READY = "gephyra: serving on "
 
 
+def free_address() -> str:
+    """A port of loopback that nobody has."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
 class Host:
     """`python -m gephyra.service`, or another command, on one folder and one port in all its lives."""
 
@@ -26,9 +33,7 @@ class Host:
         self.data, self.log = data or folder / "data", folder / "log"
         self._crash = folder / "crash"
         (self._crash / "passed").mkdir(parents=True)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        self.address = free_address()
         self._command, self._arguments = command, arguments
         self._process: subprocess.Popen[bytes] | None = None
         self._pen: subprocess.Popen[bytes] | None = None

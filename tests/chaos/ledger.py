@@ -37,6 +37,8 @@ class Ledger:
     """Name to uid."""
     seeds: dict[int, str] = field(default_factory=dict)
     """Of the request of each job, which has it alone: to its name, empty if nobody answered."""
+    retries: dict[str, str] = field(default_factory=dict)
+    """Name of a job to that of its only retry, empty if nobody answered."""
     labels: dict[str, str] = field(default_factory=dict)
     """Display names of data sets, likewise."""
     deleted: set[str] = field(default_factory=set)

@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import random
 import tempfile
-import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -20,10 +19,10 @@ from gephyra.clients.content import BytesContent
 from gephyra.clients.errors import FailedPrecondition, GephyraError, Internal, NotFound
 from gephyra.clients.events import Event
 from gephyra.clients.upload import sampler_requests, upload_blob
-from gephyra.clients.words import JobState
 from gephyra.protos import dataset_service_pb2, sampler_service_pb2, target_service_pb2, tensor_pb2
 from gephyra.protos import training_service_pb2 as pb
 from tests.chaos.ledger import Ledger
+from tests.chaos.orders import pause, request_id, try_again
 from tests.support.server import gaussian
 
 T = TypeVar("T")
@@ -81,22 +80,25 @@ class Load:
         ledger, seed = self.ledger, self._number()
         request = _job_request(rng, seed)
         ledger.seeds[seed] = ""
-        message = await self._twice(rng, lambda stubs: stubs.training.CreateTrainingJob, request)
+        message = await self.twice(rng, lambda stubs: stubs.training.CreateTrainingJob, request)
         ledger.seeds[seed] = message.name
         ledger.made(ledger.jobs, message.name, message.uid)
         job = AsyncJob(self.client._connection, message)
-        watching = asyncio.create_task(self._watch(job))
+        watching = asyncio.create_task(self.watch(job))
         if rng.random() < 0.3:
             await asyncio.sleep(rng.uniform(0, 2))
-            await self._pause(rng, job)
+            await pause(self, rng, job)
         if rng.random() < 0.3:
             await asyncio.sleep(rng.uniform(0, 4))
-            await self._cancel(rng, job.name)
+            await self.cancel(rng, job.name)
         await watching
-        if await self._settled(job) == pb.JOB_STATE_SUCCEEDED:
+        state = await self._settled(job)
+        if state == pb.JOB_STATE_SUCCEEDED:
             await self._use(rng, job)
+        elif rng.random() < 0.6:
+            await try_again(self, rng, job)
 
-    async def _watch(self, job: AsyncJob) -> None:
+    async def watch(self, job: AsyncJob) -> None:
         """Follow to the end, leaving and coming back between."""
         seen: list[Event] = self.ledger.watched.setdefault(job.name, [])
         while True:
@@ -114,31 +116,11 @@ class Load:
                     raise
                 await asyncio.sleep(_PAUSE)
 
-    async def _cancel(self, rng: random.Random, name: str) -> None:
-        request = pb.CancelTrainingJobRequest(name=name, request_id=_request_id(rng))
-        await self._twice(rng, lambda stubs: stubs.training.CancelTrainingJob, request)
+    async def cancel(self, rng: random.Random, name: str) -> None:
+        request = pb.CancelTrainingJobRequest(name=name, request_id=request_id(rng))
+        await self.twice(rng, lambda stubs: stubs.training.CancelTrainingJob, request)
         self.ledger.cancelled.add(name)
         self.ledger.acknowledged += 1
-
-    async def _pause(self, rng: random.Random, job: AsyncJob) -> None:
-        """Pause a job, see that this comes about unless the job ends first, and let it go on."""
-        pause = pb.PauseTrainingJobRequest(name=job.name, request_id=_request_id(rng))
-        resume = pb.ResumeTrainingJobRequest(name=job.name, request_id=_request_id(rng))
-        try:
-            await self._twice(rng, lambda stubs: stubs.training.PauseTrainingJob, pause)
-            self.ledger.acknowledged += 1
-            while not (await self.insist(job.refresh)).state.final and job.state is not JobState.PAUSED:
-                if not job.pausing:
-                    self.ledger.fault(f"{job.name} is {job.state}, and nobody knows that it is to pause")
-                    return
-                await asyncio.sleep(_PAUSE)
-            await asyncio.sleep(rng.uniform(0, 1))
-            await self._twice(rng, lambda stubs: stubs.training.ResumeTrainingJob, resume)
-            self.ledger.acknowledged += 1
-        except FailedPrecondition as error:
-            # It ended meanwhile.
-            if error.reason != "JOB_STATE_UNSUITED" or not (await self.insist(job.refresh)).state.final:
-                raise
 
     async def _settled(self, job: AsyncJob) -> int:
         record = (await self.insist(job.refresh)).message
@@ -159,16 +141,16 @@ class Load:
         if not sampler.dataset and rng.random() < 0.4:
             await self._copy(rng, sampler)
         if rng.random() < 0.4:
-            await self._delete(sampler.name, sampler.delete)
+            await self.delete(sampler.name, sampler.delete)
 
     async def _copy(self, rng: random.Random, sampler: AsyncSamplerHandle) -> None:
         """Export a sampler and import it; the copy gives the same draws."""
         with tempfile.TemporaryDirectory() as folder:
             path = await self.insist(lambda: sampler.save(Path(folder) / "sampler"))
-            connection, request_id = self.client._connection, _request_id(rng)
+            connection, number = self.client._connection, request_id(rng)
 
             async def send() -> sampler_service_pb2.Sampler:
-                requests = sampler_requests(Path(path), "", request_id)
+                requests = sampler_requests(Path(path), "", number)
                 return await connection.upload(lambda stubs: stubs.samplers.ImportSampler, requests, 60.0)
 
             message = await self.insist(send)
@@ -179,7 +161,7 @@ class Load:
         await self.draw(copy, 1, 0)
         if self.ledger.draws[copy.name, 1] != self.ledger.draws.get((sampler.name, 1), self.ledger.draws[copy.name, 1]):
             self.ledger.fault(f"{copy.name} draws otherwise than {sampler.name}, of which it is a copy")
-        await self._delete(copy.name, copy.delete)
+        await self.delete(copy.name, copy.delete)
 
     async def draw(self, sampler: AsyncSamplerHandle, seed: int, chunk: int) -> None:
         """Draw; the same draws must come every time."""
@@ -194,28 +176,28 @@ class Load:
         blob = tensor_pb2.BlobArray(
             blob=f"blobs/{hashlib.sha256(content).hexdigest()}", dtype=tensor_pb2.DTYPE_FLOAT64, shape=values.shape
         )
-        request = dataset_service_pb2.CreateDatasetRequest(array=blob, display_name=label, request_id=_request_id(rng))
+        request = dataset_service_pb2.CreateDatasetRequest(array=blob, display_name=label, request_id=request_id(rng))
         self.ledger.labels[label] = ""
         await self.insist(lambda: upload_blob(self.client._connection, BytesContent(content), resume=True))
         self.ledger.acknowledged += 1
-        message = await self._twice(rng, lambda stubs: stubs.datasets.CreateDataset, request)
+        message = await self.twice(rng, lambda stubs: stubs.datasets.CreateDataset, request)
         self.ledger.labels[label] = message.name
         self.ledger.made(self.ledger.datasets, message.name, message.uid)
         dataset = await self.insist(lambda: self.client.dataset(message.name))
         if rng.random() < 0.5:
-            await self._delete(dataset.name, dataset.delete)
+            await self.delete(dataset.name, dataset.delete)
 
     async def _register(self, rng: random.Random) -> None:
         request = target_service_pb2.CreateTargetRequest(
             target_id=f"target-{self._number()}",
             definition=gaussian(rng.randrange(2, 50)),
-            request_id=_request_id(rng),
+            request_id=request_id(rng),
         )
-        message = await self._twice(rng, lambda stubs: stubs.targets.CreateTarget, request)
+        message = await self.twice(rng, lambda stubs: stubs.targets.CreateTarget, request)
         self.ledger.made(self.ledger.targets, message.name, message.uid)
         target = await self.insist(lambda: self.client.target(message.name))
         if rng.random() < 0.5:
-            await self._delete(target.name, target.delete)
+            await self.delete(target.name, target.delete)
 
     async def _read(self, rng: random.Random) -> None:
         """What was acknowledged is there at any time."""
@@ -241,7 +223,7 @@ class Load:
         if found.message.uid != known[name]:
             self.ledger.fault(f"{name} is another one now")
 
-    async def _twice(self, rng: random.Random, call: Callable[[Stubs], Any], request: Any) -> Any:
+    async def twice(self, rng: random.Random, call: Callable[[Stubs], Any], request: Any) -> Any:
         """Send a request, sometimes twice at once, and sometimes again after the answer: it must act once."""
         copies = 2 if rng.random() < 0.3 else 1
         answers = await asyncio.gather(*(self.call(call, request) for _ in range(copies)))
@@ -251,7 +233,7 @@ class Load:
             self.ledger.fault(f"a {type(request).__name__} that was repeated made {sorted(names)}")
         return answers[0]
 
-    async def _delete(self, name: str, delete: Callable[[], Awaitable[None]]) -> None:
+    async def delete(self, name: str, delete: Callable[[], Awaitable[None]]) -> None:
         """Delete; a call that broke is sent again, and then may find nothing."""
         self.ledger.doubtful.add(name)
         try:
@@ -272,20 +254,16 @@ def broken(error: GephyraError) -> bool:
     return error.retryable or (isinstance(error, Internal) and not error.reason) or error.reason == "WORKER_DIED"
 
 
-def _request_id(rng: random.Random) -> str:
-    return str(uuid.UUID(int=rng.getrandbits(128)))
-
-
 def _job_request(rng: random.Random, seed: int) -> pb.CreateTrainingJobRequest:
     """A small job about the target or the data set; its seed tells it from all others."""
-    iterations, request_id = rng.choice((10, 60, 400)), _request_id(rng)
+    iterations, number = rng.choice((10, 60, 400)), request_id(rng)
     if rng.random() < 0.3:
         denoising = pb.DenoisingConfig(iterations=iterations, batch_size=16, width=8, blocks=1, seed=seed)
-        return pb.CreateTrainingJobRequest(dataset=f"datasets/{BASE}", denoising=denoising, request_id=request_id)
+        return pb.CreateTrainingJobRequest(dataset=f"datasets/{BASE}", denoising=denoising, request_id=number)
     config = pb.TrainingConfig(
         iterations=iterations, batch_size=16, steps=4, width=8, seed=seed, precondition=pb.PRECONDITION_NONE
     )
-    return pb.CreateTrainingJobRequest(target=f"targets/{BASE}", config=config, request_id=request_id)
+    return pb.CreateTrainingJobRequest(target=f"targets/{BASE}", config=config, request_id=number)
 
 
 class _Definition:

@@ -36,6 +36,8 @@ _TARGET = "some-target"
 _LEASE = "6"
 _LONGEST_DRAIN = 30.0
 _END_SECONDS = 120.0
+# Before a restart, for a call that needs a worker to come through: workers take a while to start on a busy machine.
+_WORK_SECONDS = 20.0
 
 
 class _Definition:
@@ -55,7 +57,8 @@ class Rolling:
         self.longest: dict[str, float] = {}
         self.watched: dict[str, list[Event]] = {}
         self.restarts = 0
-        self._deletes, self._draws, self._number = deletes, dict[tuple[str, int], str](), 0
+        self._deletes, self._draws = deletes, dict[tuple[str, int], str]()
+        self._number = self._done = 0
 
     def __str__(self) -> str:
         return (
@@ -70,7 +73,9 @@ class Rolling:
         self.calls[what] += 1
         started = time.monotonic()
         try:
-            return await work()
+            answer = await work()
+            self._done += what in ("draw", "evaluate", "load")
+            return answer
         except GephyraError as error:
             self.ledger.fault(f"{what} failed: {type(error).__name__}: {error}")
             raise
@@ -81,6 +86,14 @@ class Rolling:
         """The target of all jobs, and a first sampler."""
         await self.call("register", lambda: self.client.register(_Definition(), _TARGET))
         self.sampler = await self._train(iterations=10)
+
+    async def work_done(self) -> None:
+        """Wait until a worker has done something, for a while."""
+        before = self._done
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_WORK_SECONDS):
+                while self._done == before:
+                    await asyncio.sleep(0.1)
 
     async def run(self, trainers: int) -> None:
         """All actors, to their end. One that has failed ends."""
@@ -93,7 +106,7 @@ class Rolling:
                 await actor()
                 await asyncio.sleep(0.2)
 
-    async def _train(self, iterations: int = 60) -> AsyncSamplerHandle:
+    async def _train(self, iterations: int = 40) -> AsyncSamplerHandle:
         options = {"iterations": iterations, "batch_size": 16, "steps": 4, "width": 8, "precondition": "none"}
         job: AsyncJob = await self.call("train", lambda: self.client.train(f"targets/{_TARGET}", **options))  # type: ignore[arg-type]
         seen = self.watched.setdefault(job.name, [])
@@ -160,19 +173,22 @@ async def rolling(folder: Path, url: str, rounds: int, *, kill: bool = False, tr
     hosts = [Host(folder / name, command, arguments, folder / "data") for name in ("one", "two")]
     try:
         await asyncio.gather(*(asyncio.to_thread(host.start) for host in hosts))
-        async with AsyncClient(",".join(host.address for host in hosts), patience=60.0) as client:
+        async with AsyncClient(",".join(host.address for host in hosts), patience=_END_SECONDS) as client:
             load = Rolling(client, deletes=not kill)
             await load.prepare()
             working = asyncio.create_task(load.run(trainers))
             looking = asyncio.create_task(_look(hosts[0], load))
             for host in hosts * rounds:
-                await asyncio.sleep(1.0)
+                await load.work_done()
                 await asyncio.to_thread(_restart, host, kill, load)
             load.over.set()
             await asyncio.wait_for(working, _END_SECONDS)
             looking.cancel()
             await load.judge()
-        await asyncio.to_thread(_judge_rest, hosts, load)
+        for status in await asyncio.gather(*(asyncio.to_thread(host.stop) for host in hosts)):
+            if status != 0:
+                load.ledger.fault(f"the last drain ended with exit status {status}")
+        await asyncio.to_thread(_judge_rest, hosts[0], load)
     finally:
         for host in hosts:
             await asyncio.to_thread(host.close)
@@ -211,16 +227,11 @@ def _worked_on_twice(host: Host) -> set[str]:
     return {job for job, count in jobs.items() if count > 1}
 
 
-def _judge_rest(hosts: list[Host], load: Rolling) -> None:
+def _judge_rest(host: Host, load: Rolling) -> None:
     """After both have ended nothing is left but what was stored."""
-    for host in hosts:
-        if (status := host.stop()) != 0:
-            load.ledger.fault(f"the drain ended with exit status {status}")
-    wait_for(lambda: not hosts[0].workers(), 10, "the end of all workers")
-    load.ledger.faults += [f"left on disk: {path}" for path in hosts[0].litter()]
-    load.ledger.faults += [
-        f"left of an upload: {path}" for path in hosts[0].data.glob("artefacts/uploads/unfinished/*")
-    ]
+    wait_for(lambda: not host.workers(), 10, "the end of all workers")
+    load.ledger.faults += [f"left on disk: {path}" for path in host.litter()]
+    load.ledger.faults += [f"left of an upload: {path}" for path in host.data.glob("artefacts/uploads/unfinished/*")]
 
 
 def main() -> int:

@@ -1,6 +1,6 @@
 """A scripted server: each RPC is answered by a function that the test gives. It runs on gRPC's own threads."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from pathlib import Path
 from typing import Any, NoReturn
@@ -35,16 +35,21 @@ _METHODS = {
 
 
 class FakeServer(grpc.GenericRpcHandler):
-    """Answers every RPC from `script`, a function by method name; remembers the requests in `calls`."""
+    """Answers every RPC from `script`, a function by method name; remembers the requests in `calls`.
 
-    def __init__(self, socket: Path) -> None:
-        self.address = f"unix:{socket}"
+    Listens at a Unix socket, or at `host:port`.
+    """
+
+    def __init__(self, socket: Path | str, options: Sequence[tuple[str, int]] = ()) -> None:
+        self.socket = Path(socket)
+        self.address = socket if isinstance(socket, str) else f"unix:{socket}"
+        self._options = options
         self.script: dict[str, Answer] = {}
         self.calls: list[tuple[str, Any]] = []
         self._server: grpc.Server | None = None
 
     def start(self) -> None:
-        self._server = grpc.server(futures.ThreadPoolExecutor(8), handlers=[self])
+        self._server = grpc.server(futures.ThreadPoolExecutor(8), handlers=[self], options=self._options)
         assert self._server.add_insecure_port(self.address)
         self._server.start()
 
@@ -57,7 +62,9 @@ class FakeServer(grpc.GenericRpcHandler):
         return sum(called == name for called, _ in self.calls)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        method = _METHODS[handler_call_details.method]
+        method = _METHODS.get(handler_call_details.method)
+        if method is None:  # Health, of which it says nothing.
+            return None
 
         def answer(request: Any, context: grpc.ServicerContext) -> Any:
             if method.client_streaming:

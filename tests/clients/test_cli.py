@@ -57,7 +57,8 @@ def server(fake: FakeServer) -> FakeServer:
 
 def watch(request: Any, context: grpc.ServicerContext) -> Iterator[pb.WatchTrainingJobResponse]:
     metrics = pb.TrainingMetrics(stage="train", step=5, elbo=float("nan"))
-    yield pb.WatchTrainingJobResponse(event=pb.TrainingEvent(sequence=1, metrics=metrics))
+    if request.after_sequence < 1:
+        yield pb.WatchTrainingJobResponse(event=pb.TrainingEvent(sequence=1, metrics=metrics))
     yield pb.WatchTrainingJobResponse(event=pb.TrainingEvent(sequence=2, state=pb.JOB_STATE_SUCCEEDED))
 
 

@@ -2,12 +2,15 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 
@@ -18,6 +21,8 @@ from gephyra.clients.content import BytesContent
 from gephyra.clients.definition import catalogue
 from gephyra.clients.events import Event
 from gephyra.clients.upload import upload_blob
+from gephyra.protos import training_service_pb2 as pb
+from tests.clients.fake import Answer, FakeServer
 from tests.support.faulty import FaultyProxy, faulty_proxy
 from tests.support.server import PATIENCE, ServerProcess
 
@@ -59,6 +64,7 @@ class Follower:
         return steps == [1 + event.coalesced for event in self.events]
 
 
+@pytest.mark.slow
 async def test_streams_go_on_through_connections_that_age(tmp_path: Path) -> None:
     content = np.random.Generator(np.random.Philox(1)).bytes(16 << 20)
     async with served(tmp_path, connection_age=2.0, connection_grace=0.5) as (_, proxy, client):
@@ -82,27 +88,47 @@ async def test_streams_go_on_through_connections_that_age(tmp_path: Path) -> Non
     assert follower.whole()
 
 
-async def test_a_watch_notices_a_connection_that_swallows_everything(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_watch_notices_a_connection_that_swallows_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     # A sixtieth of what clients have; silence alone would be noticed after 45 s.
     monkeypatch.setattr(channel, "_PING_MS", 1000)
     monkeypatch.setattr(channel, "_PONG_MS", 333)
-    clock = asyncio.get_running_loop().time
-    async with served(tmp_path, ping=0.5) as (_, proxy, client):
-        job = await client.train(await client.register(catalogue("gaussian", dim=2)), **ENDLESS)
-        follower = Follower(job)
-        await follower.more()
-        proxy.swallow()
-        # What was under way still comes.
-        await asyncio.sleep(0.1)
-        began = clock()
-        await follower.more(3)
-        assert clock() - began < 20
-        assert proxy.connections >= 2
-        await job.cancel()
-        await follower.task
+    clock, over = asyncio.get_running_loop().time, threading.Event()
+    with tempfile.TemporaryDirectory() as folder:
+        fake = FakeServer(Path(folder) / "s", [("grpc.http2.min_recv_ping_interval_without_data_ms", 100)])
+        fake.script = {"WatchTrainingJob": ticking(over), "GetTrainingJob": lambda request, context: JOB}
+        fake.start()
+        with faulty_proxy(fake.socket) as proxy:
+            async with AsyncClient(proxy.address, patience=PATIENCE) as client:
+                follower = Follower(await client.job(JOB.name))
+                await follower.more(20)
+                proxy.swallow()
+                # What was under way still comes.
+                await asyncio.sleep(0.1)
+                began = clock()
+                await follower.more(5)
+                assert clock() - began < 20
+                assert proxy.connections >= 2
+                over.set()
+                await follower.task
+        fake.stop()
     assert follower.whole()
+
+
+JOB = pb.TrainingJob(name="trainingJobs/job", state=pb.JOB_STATE_SUCCEEDED)
+
+
+def ticking(over: threading.Event) -> Answer:
+    """A watch with an event every 50 ms, until it is over."""
+
+    def watch(request: Any, context: grpc.ServicerContext) -> Iterator[pb.WatchTrainingJobResponse]:
+        sequence = request.after_sequence
+        while not over.wait(0.05):
+            sequence += 1
+            yield pb.WatchTrainingJobResponse(event=pb.TrainingEvent(sequence=sequence, log="tick"))
+        event = pb.TrainingEvent(sequence=sequence + 1, state=pb.JOB_STATE_SUCCEEDED)
+        yield pb.WatchTrainingJobResponse(event=event)
+
+    return watch
 
 
 @pytest.mark.slow

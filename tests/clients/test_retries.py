@@ -1,6 +1,7 @@
 """What is sent again: by gRPC what reads or carries a request id, by the client what a busy server did not begin."""
 
 import ast
+import json
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -43,10 +44,16 @@ NOT_REPEATED = {
 }
 
 
+def config() -> dict[str, Any]:
+    """What the client tells gRPC to send again."""
+    found: dict[str, Any] = json.loads(str(dict(channel._options({}))["grpc.service_config"]))
+    return found
+
+
 def repeated() -> set[str]:
     """What the client's service config has gRPC send again."""
-    (config,) = channel._service_config()["methodConfig"]
-    return {f"{each['service'].removeprefix('gephyra.v1.')}/{each['method']}" for each in config["name"]}
+    (only,) = config()["methodConfig"]
+    return {f"{each['service'].removeprefix('gephyra.v1.')}/{each['method']}" for each in only["name"]}
 
 
 def test_every_call_is_repeated_or_says_why_not() -> None:
@@ -64,13 +71,12 @@ def test_only_what_is_safe_is_repeated() -> None:
 
 
 def test_the_policy_is_that_of_the_contract() -> None:
-    config = channel._service_config()
-    (policy,) = (each["retryPolicy"] for each in config["methodConfig"])
+    (policy,) = (each["retryPolicy"] for each in config()["methodConfig"])
     assert policy == {
         "maxAttempts": 4, "initialBackoff": "0.1s", "maxBackoff": "2s", "backoffMultiplier": 2,
         "retryableStatusCodes": ["UNAVAILABLE"],
     }  # fmt: skip
-    assert 0 < config["retryThrottling"]["maxTokens"] <= 1000
+    assert 0 < config()["retryThrottling"]["maxTokens"] <= 1000
 
 
 def test_every_kind_of_call_is_what_admission_takes_it_for() -> None:

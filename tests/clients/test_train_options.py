@@ -190,7 +190,9 @@ def test_the_defaults_that_help_tells_are_the_servers(name: str) -> None:
 
 def entry(name: str) -> str:
     """What the docstring of `train` says of an argument."""
-    (found,) = re.findall(rf"^    {name}: (.*?)(?=^    \w+: |^$)", inspect.getdoc(AsyncClient.train) or "", re.M | re.S)
+    (found,) = re.findall(
+        rf"^    {name}: (.*?)(?=^    [*]*\w+: |^$)", inspect.getdoc(AsyncClient.train) or "", re.M | re.S
+    )
     return str(found)
 
 

@@ -1,10 +1,10 @@
 """Whole runs of several workers: the same result, exact resume, and no worker that waits for ever."""
 
 import time
-from collections.abc import Callable
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ from gephyra.samplers.run import StopTraining, TrainingFailed
 from gephyra.samplers.sampler import Sampler
 from gephyra.samplers.session import assist, train
 from gephyra.samplers.settings import Budget, Goal, Loss, Precision, Precondition, TrainingSettings
-from gephyra.targets.base import AutogradTarget, Target
+from gephyra.targets.base import AutogradTarget
 from gephyra.targets.gaussian import Gaussian
 from tests.samplers.together import together
 
@@ -30,16 +30,14 @@ def settings(**changes: object) -> TrainingSettings:
     return TrainingSettings(**{**small, **precise, **changes})  # type: ignore[arg-type]
 
 
-def run(
-    folder: Path, wanted: TrainingSettings, target: Callable[[int], Target] = lambda rank: TARGET, **options: object
-) -> Sampler:
+def run(folder: Path, wanted: TrainingSettings, **options: Any) -> Sampler:
     """Train with as many workers as the settings say; what the first one makes of it."""
 
     def work(group: Group) -> Sampler | None:
         if group.rank:
-            assist(target(group.rank), wanted, group, samples=options.get("samples"))  # type: ignore[arg-type]
+            assist(TARGET, wanted, group, samples=options.get("samples"))
             return None
-        return train(target(0), wanted, group=group, **options)  # type: ignore[arg-type]
+        return train(TARGET, wanted, group=group, **options)
 
     found = together(folder, wanted.workers, work)[0]
     assert found is not None
@@ -50,7 +48,7 @@ def parameters(sampler: Sampler) -> Tensor:
     return torch.cat([value.flatten().double() for value in sampler.bridge.state_dict().values()])
 
 
-RUNS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
+RUNS: dict[str, tuple[dict[str, object], dict[str, Any]]] = {
     "preconditioned": ({"precondition": Precondition.AUTO}, {}),
     "three workers": ({"workers": 3}, {}),
     "averaged": ({"ema": 0.9}, {}),
@@ -61,11 +59,14 @@ RUNS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
 }
 
 
-@pytest.mark.parametrize("name", RUNS)
+SLOW = {"three workers", "averaged", "a budget of evaluations"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in RUNS])
 def test_a_run_of_several_workers_is_that_of_one(name: str, tmp_path: Path) -> None:
     changes, options = RUNS[name]
     several = run(tmp_path, settings(**changes), **options)
-    alone = train(TARGET, settings(**{**changes, "workers": 1}), **options)  # type: ignore[arg-type]
+    alone = train(TARGET, settings(**{**changes, "workers": 1}), **options)
     assert several.report.target_evaluations == alone.report.target_evaluations
     torch.testing.assert_close(parameters(several), parameters(alone), rtol=1e-7, atol=1e-7)
     assert several.report.log_z == pytest.approx(alone.report.log_z, abs=1e-7)
@@ -79,7 +80,7 @@ def test_the_goal_of_that_run_is_reached_early() -> None:
     assert 16 <= max(metrics.step for metrics in told) < 100
 
 
-RESUMED: dict[str, tuple[dict[str, object], dict[str, object]]] = {
+RESUMED: dict[str, tuple[dict[str, object], dict[str, Any]]] = {
     "rkl-ld": ({"precision": Precision.FLOAT32}, {}),
     "a buffer": ({"loss": Loss.TR_LV}, {}),
     "log Z learned": ({"loss": Loss.TB, "ema": 0.9}, {}),

@@ -115,7 +115,10 @@ def test_shares_of_a_gradient_add_up_to_that_of_one_worker(name: str, target: st
         torch.testing.assert_close(found.log_weight, alone.log_weight, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", CASES)
+QUICK = {"rkl-ld", "rkl-ld, reward to go", "lv", "tb", "rkl-r", "tr-lv", "warm"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow]) for n in CASES])
 def test_twenty_steps_of_two_workers_end_where_those_of_one_do(name: str, tmp_path: Path) -> None:
     case, target = CASES[name], TARGETS["smooth"]
     alone = steps(case, target, Alone(), 20)

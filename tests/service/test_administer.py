@@ -1,6 +1,7 @@
 """`python -m gephyra.service.administer`: upgrade, check and backup, on each database, and what they refuse."""
 
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -46,8 +47,8 @@ def command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Command:
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
     """The database of a folder of version 1."""
-    (tmp_path / "data").mkdir()
-    return Path(shutil.copy(OLD, tmp_path / "data"))
+    shutil.copytree(OLD.parent, tmp_path / "data")
+    return tmp_path / "data" / OLD.name
 
 
 def test_an_old_folder_is_checked_then_upgraded(old: Path, command: Command) -> None:
@@ -117,6 +118,53 @@ def test_nothing_is_made_where_there_is_nothing(tmp_path: Path, command: Command
     assert list(tmp_path.iterdir()) == []
 
 
+def test_missing_and_corrupt_content_is_named(old: Path, command: Command) -> None:
+    command("upgrade")
+    first, second = sorted(path for path in (old.parent / "artefacts/sha256").rglob("*") if path.is_file())
+    first.write_bytes(b"other")
+    code, record, _ = command("check")
+    assert (code, record["missing"], record["corrupt"]) == (FOUND, [], [str(first)])
+    second.unlink()
+    code, record, _ = command("check")
+    assert (code, record["missing"], record["corrupt"]) == (FOUND, [str(second)], [str(first)])
+
+
+def test_content_that_nothing_needs_goes_from_a_stopped_server(
+    old: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, complaint = command("gc")
+    assert code == REFUSED
+    assert "gephyra db upgrade" in complaint
+    command("upgrade")
+    for path in old.parent.glob("artefacts/sha256/*/*"):
+        os.utime(path, (1, 1))
+    litter = old.parent / "artefacts/sha256/ab" / ("ab" * 32)
+    litter.parent.mkdir()
+    litter.write_bytes(b"litter")
+    with FolderLock(old.parent):
+        assert command("gc", "--grace", "0")[0] == IN_USE
+        code, record, _ = command("gc", "--grace", "0", "--dry-run")
+    told = [f"artefacts/sha256/ab/{'ab' * 32}, 6 bytes"]
+    assert (code, record["would remove"], record["files"], record["bytes"]) == (0, told, 1, 6)
+    # A day is left to what is young.
+    assert command("gc")[1]["removed"] == []
+    assert litter.exists()
+    code, record, _ = command("gc", "--grace", "0")
+    assert (code, record["removed"]) == (0, told)
+    assert not litter.exists()
+    assert command("gc", "--grace", "0")[1]["removed"] == []
+    assert command("check")[0] == 0
+    assert main(["gc", "--data", str(old.parent), "--database-url", ""]) == 0
+    assert "bytes: 0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("hours", ["-1", "nan", "inf", "many"])
+def test_a_grace_is_a_number_of_hours(old: Path, command: Command, hours: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command("gc", f"--grace={hours}")
+    assert ended.value.code == ARGUMENTS
+
+
 def test_a_backup_is_one_moment_of_a_store_at_work(tmp_path: Path, command: Command) -> None:
     store = open_store(_folder(tmp_path), "")
     store.write_now(targets.add, TENANT, TARGET)
@@ -147,8 +195,13 @@ def test_postgresql_is_upgraded_checked_and_backed_up(
     store = open_store(_folder(tmp_path), url)
     store.write_now(targets.add, TENANT, TARGET)
     code, record, _ = command("check", url=url)
-    assert (code, record["version"], record["differences"], record["damage"]) == (0, latest(), [], [])
+    assert (record["version"], record["differences"], record["damage"]) == (latest(), [], [])
     assert "***" in record["database"]
+    # Its definition was never stored, so nobody can tell what else may go.
+    assert (code, [Path(each).name for each in record["missing"]]) == (FOUND, ["d1"])
+    store.close()
+    assert command("gc", "--grace", "0", url=url)[1]["unreadable"] == ["d1"]
+    store = open_store(_folder(tmp_path), url)
     monkeypatch.setenv("PATH", str(postgres.programs), prepend=":")
     code, record, complaint = command("backup", str(tmp_path / "copy"), url=url)
     assert code == 0, complaint

@@ -12,13 +12,14 @@ import pytest
 
 from gephyra.protos import sampler_service_pb2, target_service_pb2
 from gephyra.protos import training_service_pb2 as pb
-from gephyra.service.config import ServerConfig, Timings
-from gephyra.service.errors import Unavailable
+from gephyra.samplers.settings import TrainingSettings
+from gephyra.service import jobs
+from gephyra.service.config import TENANT, ServerConfig, Timings
 from gephyra.service.server import Server
 from gephyra.service.store import jobs as job_store
 from gephyra.service.store.places import Notice
 from gephyra.service.store.postgresql import PostgreSql
-from gephyra.service.store.records import JobState
+from gephyra.service.store.records import JobRecord, JobState
 from gephyra.service.watch import watch as follow
 from tests.chaos.host import Host
 from tests.chaos.impatient import LEASE
@@ -46,17 +47,18 @@ def of(host: Host) -> set[int]:
     return {child.pid for child in psutil.Process(host.pid).children(recursive=True)}
 
 
+@pytest.mark.chaos
 def test_two_servers_share_a_queue_and_either_is_told_everything(pair: tuple[Host, Host]) -> None:
     one, two = pair
     with grpc.insecure_channel(one.address) as first, grpc.insecure_channel(two.address) as second:
         here, there = Stubs.on(first), Stubs.on(second)
         # Registered at one, checked once, known at both.
         register(there, gaussian(2), "some-target")
-        jobs = [create_job(here, "targets/some-target", LONG).name for _ in range(3)]
-        wait_for(lambda: all(get_job(there, job).metrics.step > 0 for job in jobs[:2]), what="two jobs at work")
-        assert get_job(here, jobs[2]).state == pb.JOB_STATE_QUEUED
+        names = [create_job(here, "targets/some-target", LONG).name for _ in range(3)]
+        wait_for(lambda: all(get_job(there, job).metrics.step > 0 for job in names[:2]), what="two jobs at work")
+        assert get_job(here, names[2]).state == pb.JOB_STATE_QUEUED
         # Whichever server has it, and whichever is asked.
-        for job in jobs[:2]:
+        for job in names[:2]:
             for stubs in (here, there):
                 step, started = get_job(stubs, job).metrics.step, time.monotonic()
                 stream = stubs.training.WatchTrainingJob(pb.WatchTrainingJobRequest(name=job))
@@ -64,9 +66,9 @@ def test_two_servers_share_a_queue_and_either_is_told_everything(pair: tuple[Hos
                 # A bookmark would come after 15 s.
                 assert time.monotonic() - started < 10
                 stream.cancel()
-        for job, stubs in zip(jobs, (there, here, there), strict=True):
+        for job, stubs in zip(names, (there, here, there), strict=True):
             stubs.training.CancelTrainingJob(pb.CancelTrainingJobRequest(name=job))
-        for job in jobs:
+        for job in names:
             events = watch(here, job)
             assert events == watch(there, job)
             assert [event.sequence for event in events] == list(range(1, len(events) + 1))
@@ -142,30 +144,21 @@ async def test_news_that_were_not_heard_are_asked_for(
     one, two = Server(config), Server(config)
     await one.start()
     await two.start()
-    settings = _job()
-    await one._core.store.write(job_store.add, "local", settings, b"")
+    # It fails, as there is no such target.
+    job = JobRecord("job-lost", "uid", "no-target", "00" * 32, TrainingSettings(), JobState.QUEUED, 1)
+    await one._core.store.write(job_store.add, TENANT, job, b"")
 
     async def last() -> Any:
-        return [event async for event in follow(one._core, settings.name, 1)]
+        return [event async for event in follow(one._core, job.name, 1)]
 
     watching = asyncio.create_task(last())
     await _until(lambda: bool(one._core.bus.watched))
     # The second server finds it by itself, and what it does the watcher at the first one sees.
-    await _until(lambda: one._core.store.read_now(job_store.find, "local", settings.name).state is JobState.FAILED)
+    await _until(lambda: one._core.store.read_now(jobs.find, job.name).state is JobState.FAILED)
     events = await asyncio.wait_for(watching, 20)
     assert events[-1].state == pb.JOB_STATE_FAILED
     await one.stop()
     await two.stop()
-    with pytest.raises(Unavailable):
-        one._core.refuse_if_stopping()
-
-
-def _job() -> Any:
-    """One that fails: there is no such target."""
-    from gephyra.samplers.settings import TrainingSettings
-    from gephyra.service.store.records import JobRecord
-
-    return JobRecord("job-lost", "uid", "no-target", "00" * 32, TrainingSettings(), JobState.QUEUED, 1)
 
 
 async def _until(condition: Callable[[], bool]) -> None:
@@ -187,3 +180,21 @@ def test_what_one_made_the_other_serves(pair: tuple[Host, Host]) -> None:
         drawn = [[m.chunk.x.data for m in stubs.sampling.DrawSamples(request)] for stubs in (here, there)]
         assert drawn[0] == drawn[1]
         there.target.GetTarget(target_service_pb2.GetTargetRequest(name=target.name))
+
+
+async def test_a_clock_that_is_set_forward_takes_no_job_from_a_server_that_lives(url: str, tmp_path: Path) -> None:
+    """All leases have ended then. Those that are renewed in the next moment were not late (P15)."""
+    seconds = 2.0
+    server = Server(ServerConfig(tmp_path, "127.0.0.1:0", database_url=url, timings=Timings(lease=seconds)))
+    looking = server._neighbours
+    alive, hung = {"job-one": 5}, {"job-two": 6}
+    assert looking._not_renewed(alive | hung) == {}
+    await asyncio.sleep(0.3 * seconds)
+    assert looking._not_renewed({"job-one": 7, **hung}) == {}
+    await asyncio.sleep(0.3 * seconds)
+    assert looking._not_renewed({"job-one": 7, **hung}) == hung
+    # It was in time again, and is late anew.
+    assert looking._not_renewed({}) == {}
+    assert looking._not_renewed(hung) == {}
+    await server.start()
+    await server.stop()

@@ -72,6 +72,7 @@ def test_a_second_server_with_an_empty_folder_serves_the_samplers(
     assert get_job(server.stubs, job).state == pb.JOB_STATE_SUCCEEDED, get_job(server.stubs, job).error
 
 
+@pytest.mark.slow
 def test_a_folder_from_before_is_brought_to_the_objects(
     tmp_path: Path, serve: Callable[..., ServerProcess], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,6 +95,7 @@ def test_a_folder_from_before_is_brought_to_the_objects(
     assert f"missing: {url}: sha256/" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_store_that_is_away_loses_nothing(tmp_path: Path, serve: Callable[..., ServerProcess]) -> None:
     objects, away = tmp_path / "objects", tmp_path / "away"
     server = serve(tmp_path / "data", "--artefacts-url", f"file://{objects}")
@@ -115,6 +117,7 @@ def test_a_store_that_is_away_loses_nothing(tmp_path: Path, serve: Callable[...,
         assert rows.execute("SELECT attempt FROM jobs").fetchall() == [(1,)]
 
 
+@pytest.mark.slow
 def test_a_job_whose_content_cannot_be_had_waits(tmp_path: Path, serve: Callable[..., ServerProcess]) -> None:
     objects, away, data = tmp_path / "objects", tmp_path / "away", tmp_path / "data"
     server = serve(data, "--artefacts-url", f"file://{objects}")

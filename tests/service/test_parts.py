@@ -32,7 +32,7 @@ from tests.support.wire import METRICS, REPORT
 
 def test_every_error_has_a_code_and_fits_the_trailers() -> None:
     kinds = [kind for kind in errors.ServiceError.__subclasses__()]
-    assert len(kinds) == 8
+    assert len(kinds) == 9
     for kind in kinds:
         error = kind("R", "x" * 10_000, [Violation("f" * 300, "d" * 900)] * 100, "targets/t", {"key": "value"})
         status = errors.to_status(error)

@@ -19,7 +19,7 @@ from tests.support.server import ServerProcess, Stubs, create_job, gaussian, get
 from tests.support.weights import weights
 
 LONG = pb.TrainingConfig(seconds=600.0, batch_size=16, steps=4, width=8, precondition=pb.PRECONDITION_NONE)
-SOME = pb.TrainingConfig(iterations=1500, batch_size=16, steps=4, width=8, precondition=pb.PRECONDITION_NONE)
+SOME = pb.TrainingConfig(iterations=800, batch_size=16, steps=4, width=8, precondition=pb.PRECONDITION_NONE)
 _Q, _P, _R, _PAUSED = pb.JOB_STATE_QUEUED, pb.JOB_STATE_PENDING, pb.JOB_STATE_RUNNING, pb.JOB_STATE_PAUSED
 
 

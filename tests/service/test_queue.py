@@ -1,5 +1,6 @@
 """Whose turn it is: no tenant and no big job waits for ever, shares are even, and slots are never given twice."""
 
+from argparse import ArgumentTypeError
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -13,6 +14,7 @@ from sqlalchemy import Connection, delete, select
 
 from gephyra.samplers.settings import Device, TrainingSettings
 from gephyra.service import convert, jobs
+from gephyra.service.__main__ import _gpus
 from gephyra.service.config import Limits, ServerConfig
 from gephyra.service.errors import FailedPrecondition, Reason
 from gephyra.service.slots import Need, Offer, Room, Slots, refuse_if_never, slots_of
@@ -225,6 +227,17 @@ def test_a_job_that_can_never_fit_is_refused(device: Device, gpus: tuple[str, ..
     assert refused.value.reason == Reason.JOB_NEVER_FITS
     for other in (replace(config, gpus=("0",), cpus=2), replace(config, gpus=None, cpus=None)):
         refuse_if_never(TrainingSettings(device=device), other)
+
+
+@pytest.mark.parametrize(
+    ("text", "gpus"), [("0,1", ("0", "1")), (" GPU-1a , 3", ("GPU-1a", "3")), ("", ()), ("0,0", None), ("0,,1", None)]
+)
+def test_gpus_are_named_once_each(text: str, gpus: tuple[str, ...] | None) -> None:
+    if gpus is not None:
+        assert _gpus(text) == gpus
+        return
+    with pytest.raises(ArgumentTypeError, match="expected different GPUs"):
+        _gpus(text)
 
 
 def test_slots_are_as_many_as_the_number_of_jobs_implies_unless_said() -> None:

@@ -81,13 +81,15 @@ async def test_a_lease_goes_by_the_clock_of_the_database(stores: tuple[Store, St
         now = 10 * HOUR
         held = one.write_now(jobs.claim, now, "one", now + LEASE)
         assert held is not None
-        assert two.write_now(jobs.take_back, now + skew, "two", (), ()) == []
+        assert two.read_now(jobs.late, now + skew) == {}
         await asyncio.sleep(1.2 * LEASE / 1e6)
-        assert two.read_now(jobs.any_lost, now + skew, "two", (), ())
-        # It was only late.
-        assert one.read_now(jobs.any_lost, now, "one", (), ())
-        assert not one.read_now(jobs.any_lost, now, "one", ("job",), ())
-        assert two.write_now(jobs.take_back, now + skew, "two", (), ()) == ["job"]
+        late = two.read_now(jobs.late, now + skew)
+        assert late == {"job": held.lease}
+        # It was renewed in between.
+        assert one.write_now(jobs.renew, held, now + LEASE, now)
+        assert two.write_now(jobs.take_back, now + skew, (), late) == []
+        await asyncio.sleep(1.2 * LEASE / 1e6)
+        assert two.write_now(jobs.take_back, now + skew, (), two.read_now(jobs.late, now + skew)) == ["job"]
         # What the other server does too late is refused.
         assert not one.write_now(jobs.renew, held, now + LEASE, now)
         assert not one.write_now(jobs.move, held, (JobState.PENDING,), JobState.RUNNING, now)
@@ -97,13 +99,14 @@ def test_the_jobs_of_a_dead_server_are_taken_over_before_their_lease_ends(stores
     one, two = stores
     one.write_now(job_store.add, TENANT, JOB, b"")
     one.write_now(jobs.claim, 1, "one", HOUR)
-    assert two.write_now(jobs.take_back, 1, "two", (), {"another"}) == []
-    assert two.write_now(jobs.take_back, 1, "two", (), {"one"}) == ["job"]
+    assert two.read_now(jobs.owners) == {"one"}
+    assert two.write_now(jobs.take_back, 1, {"another"}, {}) == []
+    assert two.write_now(jobs.take_back, 1, {"one"}, {}) == ["job"]
     assert two.read_now(jobs.find, "job").state is JobState.QUEUED
     held = two.write_now(jobs.claim, 2, "two", HOUR)
     assert held is not None
     two.write_now(jobs.cancel, "job", "", "", 3)
-    assert one.write_now(jobs.take_back, 4, "three", (), {"two"}) == ["job"]
+    assert one.write_now(jobs.take_back, 4, {"two"}, {}) == ["job"]
     assert one.read_now(jobs.find, "job").state is JobState.CANCELLED
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -138,6 +139,57 @@ async def test_slots_are_free_again_whatever_way_an_attempt_ends(
             await asyncio.sleep(0.01)
     assert set(seen) == {Room(0, 0, None)}
     assert supervised._slots.free == whole
+    await supervised.drain()
+
+
+class LingeringAttempt:
+    """The first puts its job back, and ends when it is let go; the next ones end when they are told."""
+
+    let_go: ClassVar[asyncio.Event]
+    told: ClassVar[list[int]] = []
+
+    def __init__(self, core: Core, job: JobRecord, threads: int, environment: object) -> None:
+        self.job = job
+        self._core = core
+
+    def kill(self) -> None:
+        pass
+
+    async def run(self, traceparent: str = "") -> None:
+        if self.job.attempt == 1:
+            await self._core.store.write(jobs.put_back, self.job, 8)
+            await self.let_go.wait()
+        while self.job.attempt > 1 and not self.told:
+            await asyncio.sleep(0.01)
+
+    def stop(self, reason: object) -> None:
+        self.told.append(self.job.attempt)
+
+
+async def test_an_attempt_that_ends_late_does_not_strike_out_the_next_one(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for its worker's end while the job waits again, and a slot is free."""
+    core.config = replace(core.config, running_jobs=2)
+    monkeypatch.setattr(supervisor, "Attempt", LingeringAttempt)
+    monkeypatch.setattr(LingeringAttempt, "let_go", asyncio.Event(), raising=False)
+    monkeypatch.setattr(LingeringAttempt, "told", [])
+    supervised = Supervisor(core)
+    await supervised.start()
+    async with asyncio.timeout(20):
+        while (await core.store.read(jobs.find, "job")).attempt < 2:
+            supervised.wake()
+            await asyncio.sleep(0.01)
+        assert supervised._slots.free == Room(0, 0, None)
+        LingeringAttempt.let_go.set()
+        while len(supervised._tasks) > 1:
+            await asyncio.sleep(0.01)
+        assert supervised._slots.free == Room(1, 1, None)
+        supervised.cancel("job")
+        assert LingeringAttempt.told == [2]
+        while supervised._tasks:
+            await asyncio.sleep(0.01)
+    assert supervised._slots.free == Room(2, 2, None)
     await supervised.drain()
 
 

@@ -83,7 +83,7 @@ def acting(play: Callable[[Team, list[Pretended]], Awaitable[None]], size: int =
 
 async def heard(team: Team) -> list[_Event]:
     """What it has to say at once."""
-    found = []
+    found: list[_Event] = []
     while True:
         try:
             event = await asyncio.wait_for(team.receive(), 0.05)
@@ -140,6 +140,7 @@ DEATHS: dict[str, tuple[list[tuple[int, Exit]], Exit]] = {
     "the second ends by itself": ([(1, Exit(7))], Exit(7)),
     "the first is killed": ([(0, Exit(-11))], Exit(-11)),
     "the other notices before the server does": ([(0, Exit(GROUP_LOST)), (1, Exit(-11))], Exit(-11)),
+    "one gave the others up": ([(0, Exit(GROUP_LOST))], Exit(GROUP_LOST)),
     "a machine is lost": ([(0, Exit(GROUP_LOST)), (1, Exit(0, "its node died"))], Exit(0, "its node died")),
     "a machine is lost and the other is killed": (
         [(1, Exit(-9)), (0, Exit(0, "its node died"))],
@@ -153,14 +154,23 @@ def test_the_end_of_one_is_that_of_all_and_says_why(name: str) -> None:
     ends, told = DEATHS[name]
 
     async def play(team: Team, workers: list[Pretended]) -> None:
-        assert team.alive
+        living = team.alive
         for rank, end in ends:
             workers[rank].ends(end)
         assert await asyncio.wait_for(team.receive(), 5) is None
         assert await team.receive() is None
-        assert not team.alive
+        assert (living, team.alive) == (True, False)
         assert all(signal.SIGKILL in worker.signals for worker in workers)
         assert await team.close() == told
+
+    acting(play)
+
+
+def test_killed_it_ends() -> None:
+    async def play(team: Team, workers: list[Pretended]) -> None:
+        team.kill()
+        assert await asyncio.wait_for(team.receive(), 5) is None
+        assert str(await team.close()).startswith("killed by signal 9")
 
     acting(play)
 
@@ -182,10 +192,10 @@ class Few(Executor):
     def __init__(self, most: int, cpus: float = 100) -> None:
         self.started: list[Pretended] = []
         self.specs: list[WorkerSpec] = []
-        self._most, self._cpus = most, cpus
+        self.most, self._cpus = most, cpus
 
     async def start(self, spec: WorkerSpec) -> Worker:
-        if len(self.started) >= self._most:
+        if len(self.started) >= self.most:
             await asyncio.Event().wait()
         self.started.append(Pretended())
         self.specs.append(spec)
@@ -207,7 +217,7 @@ SPEC = WorkerSpec(Path("artefacts"), Path("attempt-3.log"), {}, threads=2, cpus=
 
 def test_one_worker_is_no_team() -> None:
     executor = Few(9)
-    assert asyncio.run(start_team(executor, SPEC, 1, Path())) is executor.started[0]
+    assert asyncio.run(start_team(executor, asyncio.Lock(), SPEC, 1, Path())) is executor.started[0]
     assert executor.specs == [SPEC]
 
 
@@ -215,7 +225,7 @@ def test_every_member_has_a_log() -> None:
     executor = Few(9)
 
     async def run() -> None:
-        await (await start_team(executor, SPEC, 3, Path())).close()
+        await (await start_team(executor, asyncio.Lock(), SPEC, 3, Path())).close()
 
     asyncio.run(run())
     names = ("attempt-3.log", "attempt-3.1.log", "attempt-3.2.log")
@@ -224,7 +234,7 @@ def test_every_member_has_a_log() -> None:
 
 def test_a_team_that_never_fits_is_refused_at_once() -> None:
     with pytest.raises(NoPlace, match="3 workers together need"):
-        asyncio.run(asyncio.wait_for(start_team(Few(9, cpus=5), SPEC, 3, Path()), 5))
+        asyncio.run(asyncio.wait_for(start_team(Few(9, cpus=5), asyncio.Lock(), SPEC, 3, Path()), 5))
 
 
 def test_cancelled_while_it_waits_for_room_it_leaves_no_worker_behind() -> None:
@@ -232,7 +242,7 @@ def test_cancelled_while_it_waits_for_room_it_leaves_no_worker_behind() -> None:
 
     async def run() -> None:
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(start_team(executor, SPEC, 3, Path()), 0.1)
+            await asyncio.wait_for(start_team(executor, asyncio.Lock(), SPEC, 3, Path()), 0.1)
 
     asyncio.run(run())
     assert len(executor.started) == 2
@@ -244,8 +254,8 @@ def test_two_teams_that_want_the_same_places_do_not_wait_for_each_other(tmp_path
     spec = WorkerSpec(tmp_path, tmp_path / "log", {}, cpus=1)
 
     async def run() -> None:
-        executor = LocalExecutor(Resources(3, 0))
-        teams = [asyncio.create_task(start_team(executor, spec, 2, tmp_path)) for _ in range(2)]
+        executor, turn = LocalExecutor(Resources(3, 0)), asyncio.Lock()
+        teams = [asyncio.create_task(start_team(executor, turn, spec, 2, tmp_path)) for _ in range(2)]
         done, _ = await asyncio.wait(teams, timeout=20, return_when=asyncio.FIRST_COMPLETED)
         assert len(done) == 1
         await done.pop().result().close()
@@ -254,5 +264,21 @@ def test_two_teams_that_want_the_same_places_do_not_wait_for_each_other(tmp_path
         for team in teams:
             await team.result().close()
         await executor.close()
+
+    asyncio.run(run())
+
+
+def test_places_that_others_wait_for_are_given_back_and_asked_for_again() -> None:
+    """As two servers must that share a cluster, and each hold half of what their teams need."""
+    executor = Few(1)
+
+    async def run() -> None:
+        starting = asyncio.create_task(start_team(executor, asyncio.Lock(), SPEC, 2, Path(), patience=0.1))
+        while not (executor.started and executor.started[0].closed):
+            await asyncio.sleep(0.01)
+        executor.most = 100
+        team = await asyncio.wait_for(starting, 5)
+        assert not any(worker.closed for worker in executor.started[-2:])
+        await team.close()
 
     asyncio.run(run())

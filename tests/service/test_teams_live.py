@@ -6,9 +6,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gephyra.protos import sampler_service_pb2
+from gephyra.protos import target_service_pb2
 from gephyra.protos import training_service_pb2 as pb
-from tests.support.server import TINY, ServerProcess, gaussian, get_job, register, train, wait_for, watch
+from tests.support.server import TINY, ServerProcess, create_job, get_job, train, wait_for, watch
 
 
 def config(**changes: object) -> pb.TrainingConfig:
@@ -26,35 +26,38 @@ def member(server: ServerProcess, job: str, log: str) -> psutil.Process:
     return found
 
 
-def test_two_workers_make_the_sampler_that_one_makes(tmp_path: Path) -> None:
-    with ServerProcess(tmp_path / "data") as server:
-        target = register(server.stubs, gaussian()).name
-        one, two = (train(server.stubs, target, config(workers=workers)) for workers in (1, 2))
-        assert two.config.workers == 2
-        assert two.report.log_z == pytest.approx(one.report.log_z, abs=1e-6)
-        assert two.report.elbo == pytest.approx(one.report.elbo, abs=1e-6)
-        assert two.report.target_evaluations == one.report.target_evaluations
-        draws = [
-            list(server.stubs.sampling.DrawSamples(sampler_service_pb2.DrawSamplesRequest(sampler=each.name, count=8)))
-            for each in (one, two)
-        ]
-        assert all(draws)
+def test_two_workers_make_the_sampler_that_one_makes(server: ServerProcess, normal: target_service_pb2.Target) -> None:
+    one, two = (train(server.stubs, normal.name, config(workers=workers)) for workers in (1, 2))
+    assert (one.config.workers, two.config.workers) == (1, 2)
+    assert two.report.log_z == pytest.approx(one.report.log_z, abs=1e-6)
+    assert two.report.elbo == pytest.approx(one.report.elbo, abs=1e-6)
+    assert two.report.target_evaluations == one.report.target_evaluations
 
 
-def test_the_death_of_the_second_worker_begins_the_next_attempt(tmp_path: Path) -> None:
-    with ServerProcess(tmp_path / "data") as server:
-        target = register(server.stubs, gaussian()).name
-        request = pb.CreateTrainingJobRequest(target=target, config=config(workers=2, iterations=1500))
-        job = server.stubs.training.CreateTrainingJob(request)
-        wait_for(lambda: get_job(server.stubs, job.name).metrics.step > 10, what="some steps")
-        first, second = (member(server, job.name, log) for log in ("attempt-1.log", "attempt-1.1.log"))
-        second.send_signal(signal.SIGKILL)
-        # The first does not outlive the attempt.
-        wait_for(lambda: not psutil.pid_exists(first.pid), seconds=20, what="the end of the first")
-        events = watch(server.stubs, job.name)
-        assert events[-1].state == pb.JOB_STATE_SUCCEEDED
-        assert any("killed by signal 9" in event.log for event in events)
-        ended = get_job(server.stubs, job.name)
-        assert ended.attempt == 2
-        assert ended.metrics.step == 1500
-        assert not list((server.data / "jobs").rglob("group-*"))
+def test_the_death_of_the_second_worker_begins_the_next_attempt(
+    server: ServerProcess, normal: target_service_pb2.Target
+) -> None:
+    job = create_job(server.stubs, normal.name, config(workers=2, iterations=1000))
+    wait_for(lambda: get_job(server.stubs, job.name).metrics.step > 10, what="some steps")
+    first, second = (member(server, job.name, log) for log in ("attempt-1.log", "attempt-1.1.log"))
+    second.send_signal(signal.SIGKILL)
+    # The first does not outlive the attempt.
+    wait_for(lambda: not psutil.pid_exists(first.pid), seconds=20, what="the end of the first")
+    events = watch(server.stubs, job.name)
+    assert events[-1].state == pb.JOB_STATE_SUCCEEDED
+    assert any("killed by signal 9" in event.log for event in events)
+    ended = get_job(server.stubs, job.name)
+    assert (ended.attempt, ended.metrics.step) == (2, 1000)
+    assert not list((server.data / "jobs" / job.name.partition("/")[2]).rglob("group-*"))
+
+
+def test_a_cancel_ends_all_of_them(server: ServerProcess, normal: target_service_pb2.Target) -> None:
+    job = create_job(server.stubs, normal.name, config(workers=2, iterations=10**7))
+    wait_for(lambda: get_job(server.stubs, job.name).metrics.step > 10, what="some steps")
+    both = [member(server, job.name, log) for log in ("attempt-1.log", "attempt-1.1.log")]
+    server.stubs.training.CancelTrainingJob(pb.CancelTrainingJobRequest(name=job.name))
+    events = watch(server.stubs, job.name)
+    assert events[-1].state == pb.JOB_STATE_CANCELLED
+    # At a checkpoint: the first heard of it, and told the other.
+    assert any(event.WhichOneof("event") == "checkpoint" and event.checkpoint.step > 10 for event in events)
+    wait_for(lambda: not any(each.is_running() for each in both), seconds=20, what="the end of both")

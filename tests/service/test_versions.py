@@ -40,6 +40,7 @@ OLD: tuple[tuple[int, Callable[[str, Path], None], str], ...] = (
     (2, of_tag, "v0.2.0"),
     (3, of_dump, "schema-3.sql"),
     (4, of_dump, "schema-4.sql"),
+    (4, of_tag, "v0.3.0"),
 )
 
 
@@ -53,7 +54,7 @@ def counts(connection: Connection) -> list[int]:
     return [connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() for table in TABLES]
 
 
-@pytest.mark.parametrize(("version", "make", "name"), OLD, ids=[f"version-{row[0]}" for row in OLD])
+@pytest.mark.parametrize(("version", "make", "name"), OLD, ids=[row[2] for row in OLD])
 def test_an_earlier_version_is_brought_up_to_date_once(
     version: int, make: Callable[[str, Path], None], name: str, tmp_path: Path
 ) -> None:

@@ -140,22 +140,22 @@ def stands_for(events: list[pb.TrainingEvent]) -> list[int]:
 
 
 async def test_a_reader_that_keeps_up_gets_every_event(core: Core) -> None:
-    await metrics(core, 1500)
+    await metrics(core, 600)
     await cancel(core)
     events = await read_all(core, 0)
-    assert [event.sequence for event in events] == list(range(1, 1503))
+    assert [event.sequence for event in events] == list(range(1, 603))
     assert not any(event.coalesced for event in events)
 
 
 async def test_a_slow_reader_gets_the_newest_metrics_and_can_account_for_the_rest(core: Core) -> None:
-    for n in range(6):
+    for n in range(3):
         await metrics(core, 300)
         await log(core, f"said {n}")
     await cancel(core)
     events = await read_all(core, 0.002)
-    assert stands_for(events) == list(range(1, 1809))
-    assert len(events) < 1000
-    assert [event.log for event in events if event.HasField("log")] == [f"said {n}" for n in range(6)]
+    assert stands_for(events) == list(range(1, 906))
+    assert len(events) < 600
+    assert [event.log for event in events if event.HasField("log")] == [f"said {n}" for n in range(3)]
     assert all(event.HasField("metrics") for event in events if event.coalesced)
     assert events[-1].state == pb.JOB_STATE_CANCELLED
 
@@ -171,10 +171,10 @@ async def test_a_reader_that_stands_still_holds_one_page(core: Core, monkeypatch
         return found
 
     monkeypatch.setattr(job_store, "events_after", counted)
-    await metrics(core, 2000)
+    await metrics(core, 600)
     events = watch(core, "job", 0)
     await anext(aiter(events))
-    await metrics(core, 2000)
+    await metrics(core, 600)
     await asyncio.sleep(0.1)
     assert read == 256
 

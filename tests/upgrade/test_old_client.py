@@ -45,7 +45,7 @@ with gp.Client(sys.argv[1]) as client:
 """
 
 
-@pytest.fixture(params=TAGS)
+@pytest.fixture(params=[pytest.param(TAGS[0], marks=pytest.mark.slow), *TAGS[1:]])
 def released(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """The client of a tag, as it was released; skipped where the clone lacks the tag."""
     git = ["git", "-C", str(ROOT), "archive", request.param, *PARTS]
