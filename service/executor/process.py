@@ -40,12 +40,15 @@ class WorkerProcess:
     async def start(cls, spec: WorkerSpec) -> "WorkerProcess":
         """Start a worker. Raises OSError."""
         ours, theirs = socket.socketpair()
+        process = None
         try:
             with theirs, spec.log.open("ab") as output:
                 process = await _exec(theirs, output, spec)
             reader, writer = await asyncio.open_unix_connection(sock=ours, limit=_BUFFER_BYTES)
         except BaseException:
             ours.close()
+            if process is not None:
+                process.kill()
             raise
         return cls(process, reader, writer)
 

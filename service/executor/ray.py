@@ -95,10 +95,12 @@ class RayWorker(Worker):
             return None
 
     def terminate(self) -> None:
-        self._agent.terminate.remote()
+        if not self._gone:
+            self._agent.terminate.remote()
 
     def kill(self) -> None:
-        self._agent.kill.remote()
+        if not self._gone:
+            self._agent.kill.remote()
 
     async def close(self, seconds: float = 0.0) -> Exit:
         if self._closing is None:
@@ -180,7 +182,8 @@ class RayExecutor(Executor):
     @classmethod
     def connect(cls, address: str, silence: float) -> "RayExecutor":
         """Join the cluster at `address`: `auto` for the one of this machine, or host:port. Raises ConnectionError."""
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        # The second: a call after the end of the connection is an error, not the start of a cluster.
+        os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_AUTO_CONNECT": "0"}
         try:
             _reach(address)
             with warnings.catch_warnings():

@@ -14,9 +14,9 @@ from tests.support.ray_cluster import TwoNodes
 from tests.support.server import TINY, ServerProcess, create_job, gaussian, get_job, register, wait_for, watch
 
 # A checkpoint is written every five seconds: the node is lost after the first.
-TWELVE_SECONDS = training_service_pb2.TrainingConfig()
-TWELVE_SECONDS.CopyFrom(TINY)
-TWELVE_SECONDS.seconds = 12.0
+EIGHT_SECONDS = training_service_pb2.TrainingConfig()
+EIGHT_SECONDS.CopyFrom(TINY)
+EIGHT_SECONDS.seconds = 8.0
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_a_job_outlives_the_node_it_ran_on(server: ServerProcess, cluster: TwoNo
     """Its watcher sees every event once; the loss is not held against it; its sampler draws as it does elsewhere."""
     # The pool's warm worker has the head's only processor, so the job goes to the other node.
     target = register(server.stubs, gaussian(2), "some-target")
-    job = create_job(server.stubs, target.name, TWELVE_SECONDS)
+    job = create_job(server.stubs, target.name, EIGHT_SECONDS)
     events = list[pb.TrainingEvent]()
     watcher = threading.Thread(target=lambda: events.extend(watch(server.stubs, job.name)))
     watcher.start()
@@ -73,19 +73,12 @@ def test_a_job_outlives_the_node_it_ran_on(server: ServerProcess, cluster: TwoNo
     assert any("of the cluster is gone" in event.log for event in events)
     second = [event.metrics.step for event in events if event.attempt == 2 and event.metrics.step]
     assert min(second) > 0, "it began again from a checkpoint"
-    assert server.stop() == 0
-    assert workers(server) == []
-    drawn = _drawn_anew(server, ended.sampler)
-    with ServerProcess(server.data) as local:
-        assert _draws(local, ended.sampler) == drawn
-
-
-def _drawn_anew(server: ServerProcess, sampler: str) -> tuple[int, str]:
-    server.start()
-    drawn = _draws(server, sampler)
+    drawn = _draws(server, ended.sampler)
     assert "libtorch" not in Path(f"/proc/{server.pid}/maps").read_text()
     assert server.stop() == 0
-    return drawn
+    assert workers(server) == []
+    with ServerProcess(server.data) as local:
+        assert _draws(local, ended.sampler) == drawn
 
 
 @pytest.mark.slow
@@ -94,7 +87,7 @@ def test_a_job_outlives_the_head_of_the_cluster(tmp_path: Path) -> None:
     cluster = TwoNodes()
     try:
         server = ServerProcess(tmp_path / "data", ["--executor", "ray", "--ray-address", cluster.address])
-        job = create_job(server.stubs, register(server.stubs, gaussian(2), "some-target").name, TWELVE_SECONDS)
+        job = create_job(server.stubs, register(server.stubs, gaussian(2), "some-target").name, EIGHT_SECONDS)
         wait_for(lambda: any((server.data / "jobs").glob("*/work-1/checkpoint-*[1-9]*.safetensors")), what="steps")
         cluster.kill_head()
         server.stop(signal.SIGKILL)
