@@ -54,9 +54,10 @@ class DatasetService(pb_grpc.DatasetServiceServicer):
                 made = await self._recalled(request, digest) or await self._made(request, name, digest, sha256)
             except NotFound:
                 # The same request may have been at another server, and used up the blob.
-                made = await self._recalled(request, digest)
-                if made is None:
+                known = await self._recalled(request, digest)
+                if known is None:
                     raise
+                made = known
         return to_dataset(made)
 
     async def _recalled(self, request: pb.CreateDatasetRequest, digest: str) -> DatasetRecord | None:

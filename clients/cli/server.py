@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 
@@ -14,20 +14,24 @@ from .options import ArtefactsUrl, DatabaseUrl, Folder, Json, Seed, Server, conn
 from .output import print_json, print_rows, say
 from .training import Loss, Method, Precondition
 
-__all__ = ["demo", "info", "serve"]
+__all__ = ["Gpus", "RunningJobs", "demo", "info", "serve"]
+
+
+RunningJobs: TypeAlias = Annotated[
+    int | None, typer.Option(help="Training jobs that run at once [default: as --cpus, or 1].")
+]
+Gpus: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="LIST", help="GPUs for training jobs, one a job, like 0,1; empty: none.")
+]
 
 
 def serve(
     data: Annotated[Path, typer.Option(help="Folder that keeps everything.")] = Path("gephyra-data"),
     listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Loopback address.")] = "127.0.0.1:50051",
     socket: Annotated[Path | None, typer.Option(help="Unix socket instead of an address.")] = None,
-    running_jobs: Annotated[
-        int | None, typer.Option(help="Training jobs that run at once [default: as --cpus, or 1].")
-    ] = None,
+    running_jobs: RunningJobs = None,
     cpus: Annotated[int | None, typer.Option(help="Processors for training jobs together.")] = None,
-    gpus: Annotated[
-        str | None, typer.Option(metavar="LIST", help="GPUs for training jobs, one a job, like 0,1; empty: none.")
-    ] = None,
+    gpus: Gpus = None,
     queued_jobs: Annotated[int, typer.Option(help="Training jobs that may wait; more are refused.")] = 100,
     draw_workers: Annotated[int, typer.Option(help="Processes that draw.")] = 1,
     draw_cache: Annotated[int, typer.Option(metavar="MIB", help="Memory for draws made lately; 0: none.")] = 64,

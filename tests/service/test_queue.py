@@ -14,9 +14,9 @@ from sqlalchemy import Connection, delete, select
 
 from gephyra.samplers.settings import Device, TrainingSettings
 from gephyra.service import convert, jobs
-from gephyra.service.__main__ import _gpus
 from gephyra.service.config import Limits, ServerConfig
 from gephyra.service.errors import FailedPrecondition, Reason
+from gephyra.service.options import _gpus
 from gephyra.service.slots import Need, Offer, Room, Slots, refuse_if_never, slots_of
 from gephyra.service.store import jobs as job_store
 from gephyra.service.store import schema
