@@ -17,9 +17,9 @@ $(STAMP): pyproject.toml constraints.txt scripts/setup.sh
 demo: $(STAMP)  ## train a sampler on Seeds, print draws and log Z (about two minutes)
 	gephyra demo
 
-# A file stays in one process, with its servers.
-test: $(STAMP)  ## the default test suite, in two processes
-	pytest -n 2 --dist loadfile
+# A file stays in one process, with its servers. Three processes for two processors: many tests wait for servers.
+test: $(STAMP)  ## the default test suite, in three processes
+	pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 slow: $(STAMP)  ## tests that take minutes; GEPHYRA_DATA=folder adds those on data that does not ship
 	pytest -m slow --timeout 1800

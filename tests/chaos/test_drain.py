@@ -46,6 +46,7 @@ def _health(channel: grpc.Channel) -> Any:
     return health_pb2_grpc.HealthStub(channel)
 
 
+@pytest.mark.chaos
 def test_a_draining_server_says_so_refuses_and_ends_in_time(host: Host) -> None:
     with grpc.insecure_channel(host.address) as channel:
         stubs, health = Stubs.on(channel), _health(channel)

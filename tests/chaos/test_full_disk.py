@@ -75,7 +75,7 @@ class ShortFiles:
                 resource.prlimit(process, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
-@pytest.fixture(params=[pytest.param("small disk", marks=pytest.mark.chaos), "short files"])
+@pytest.fixture(params=["small disk", "short files"])
 def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
     folder = tmp_path / "disk"
     folder.mkdir()
@@ -101,6 +101,7 @@ def host(tmp_path: Path, disk: Disk) -> Iterator[Host]:
     host.close()
 
 
+@pytest.mark.chaos
 def test_a_full_disk_is_told_and_forgotten(host: Host, disk: Disk) -> None:
     values = np.random.Generator(np.random.Philox(1)).standard_normal((200_000, 2))
     with grpc.insecure_channel(host.address) as channel:

@@ -113,6 +113,7 @@ def received(server: ServerProcess) -> int:
     return server.stubs.blob.GetBlob(blob_service_pb2.GetBlobRequest(name=name)).received_bytes
 
 
+@pytest.mark.chaos
 def test_jumps_of_an_hour_both_ways_do_no_harm(server: ServerProcess, wall: Wall) -> None:
     target = register(server.stubs, gaussian(), "normal")
     send_half(server)

@@ -120,6 +120,7 @@ async def test_a_lease_ends_when_the_database_stays_away(core: Core, monkeypatch
     assert failed >= 2 + 3
 
 
+@pytest.mark.chaos
 def test_an_attempt_that_lost_its_lease_ends_its_worker_and_writes_nothing(tmp_path: Path) -> None:
     """As where another server took the job. The worker is stopped, so that none of its events is refused before."""
     host = Host(tmp_path, ("tests.chaos.impatient", "15"))

@@ -260,6 +260,7 @@ def test_what_does_not_go_together_is_refused(
     assert tells in refusal.message
 
 
+@pytest.mark.chaos
 def test_a_model_survives_the_death_of_its_worker(serve: Callable[..., ServerProcess]) -> None:
     server = serve()
     stubs = server.stubs

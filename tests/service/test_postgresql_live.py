@@ -75,7 +75,7 @@ def test_a_database_that_is_not_there_is_refused(tmp_path: Path) -> None:
     assert "secret" not in said
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGQUIT, marks=pytest.mark.chaos)])
 def test_a_job_goes_on_while_the_database_restarts(
     own: PostgresServer, serve: Callable[..., ServerProcess], tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -104,6 +104,7 @@ def test_a_job_goes_on_while_the_database_restarts(
     assert events[-1].state == training_service_pb2.JOB_STATE_CANCELLED
 
 
+@pytest.mark.chaos
 def test_a_server_ends_in_time_without_its_database(
     own: PostgresServer, serve: Callable[..., ServerProcess], tmp_path: Path
 ) -> None:

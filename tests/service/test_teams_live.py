@@ -34,6 +34,7 @@ def test_two_workers_make_the_sampler_that_one_makes(server: ServerProcess, norm
     assert two.report.target_evaluations == one.report.target_evaluations
 
 
+@pytest.mark.chaos
 def test_the_death_of_the_second_worker_begins_the_next_attempt(
     server: ServerProcess, normal: target_service_pb2.Target
 ) -> None:
