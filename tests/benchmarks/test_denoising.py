@@ -26,6 +26,7 @@ def _grid(name: str) -> tuple[Array, float]:
     return centres[inside], ((high - low) / count) ** 2
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 @pytest.mark.parametrize("name", PLANAR)
 def test_draws_follow_the_density(name: str) -> None:
@@ -83,6 +84,7 @@ def _few(name: str, count: int) -> Sets:
     return replace(sets, **parts, draws=64, true_nats=None if sets.true_nats is None else sets.true_nats[:count])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cluster", "digits"])
 def test_a_cell_is_trained_and_told(name: str) -> None:
     sets = _few(name, 200)

@@ -128,6 +128,7 @@ def test_every_figure_of_the_paper_is_replicated() -> None:
     assert {cell.loss for cell in STARTS} == {loss.starts_as for loss in LOSSES.values()}
 
 
+@pytest.mark.slow
 def test_the_command_prints_rows_as_one_list(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

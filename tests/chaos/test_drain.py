@@ -90,6 +90,7 @@ def test_a_drain_loses_no_step_of_a_worker_that_listens(host: Host) -> None:
     assert max(saved) >= step
 
 
+@pytest.mark.chaos
 def test_a_second_signal_ends_it_at_once(host: Host) -> None:
     with grpc.insecure_channel(host.address) as channel:
         _, worker = _busy(host, Stubs.on(channel))

@@ -15,6 +15,7 @@ async def _without_fault(folder: Path, url: str, rounds: int, *, kill: bool = Fa
     assert len(found.watched) > trainers, found
 
 
+@pytest.mark.chaos
 @pytest.mark.timeout(300)
 async def test_each_server_is_restarted_once_and_nobody_notices(url: str, tmp_path: Path) -> None:
     await _without_fault(tmp_path, url, 1, trainers=1)

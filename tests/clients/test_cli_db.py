@@ -25,6 +25,7 @@ def gephyra(*words: str | Path, url: str | None = None) -> "subprocess.Completed
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_an_old_folder_is_backed_up_upgraded_and_checked(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     shutil.copytree(OLD, folder)

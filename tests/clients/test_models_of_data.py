@@ -196,6 +196,7 @@ def two_modes(x: Any) -> Any:
     return torch.logsumexp(-0.5 * ((x - means) / 0.3).square().sum(-1), 0)
 
 
+@pytest.mark.slow
 def test_rows_that_are_draws_of_a_captured_target(client: Client, dataset: Dataset) -> None:
     """From both clients and the command line; how the target is named makes no difference."""
     target = client.register(from_torch(two_modes, 2), "two-modes")

@@ -72,6 +72,7 @@ async def test_a_job_is_done_its_events_arrive_in_order_and_its_log_is_whole(ben
     assert tail[1:] == log.splitlines()[-len(tail) + 1 :]
 
 
+@pytest.mark.slow
 async def test_commands_are_answered_one_by_one(bench: Bench) -> None:
     """A failing one does no harm to the next, messages of MiB arrive whole, a wait that was given up loses nothing."""
     worker = await started(bench)
@@ -139,6 +140,7 @@ async def test_cancelled_at_work_by_a_message(bench: Bench) -> None:
     assert await worker.close(seconds=10.0) == Exit(3)
 
 
+@pytest.mark.slow
 async def test_cancelled_at_work_by_a_signal(bench: Bench) -> None:
     worker = await at_work(bench)
     worker.terminate()

@@ -69,6 +69,7 @@ def test_only_the_ends_of_paths_are_asked_of_the_target(steps: int) -> None:
     assert target.evaluations == 2 * 16
 
 
+@pytest.mark.slow
 def test_a_warm_start_is_denoising_and_costs_next_to_nothing() -> None:
     seen: list[Metrics] = []
     chosen = settings(method=Method.DDPM, budget=Budget(iterations=900), steps=16)

@@ -108,6 +108,7 @@ def test_all_wells_weigh_the_same() -> None:
     assert log_z_agrees(found, target.log_z)
 
 
+@pytest.mark.slow
 def test_a_maximum_without_mass_is_no_mode() -> None:
     """Centred eight schools has its maximum where tau vanishes; a climb from anywhere ends there."""
     found = precondition(Precondition.AUTO, EightSchools(), 0)

@@ -103,6 +103,7 @@ def test_the_limits_are_told(small: ServerProcess) -> None:
     assert (told.max_record_calls, told.keep_events) == (256, 10_000)
 
 
+@pytest.mark.slow
 def test_watches_have_places_of_their_own(small: ServerProcess, trained: sampler_service_pb2.Sampler) -> None:
     stubs = small.stubs
     job = create_job(stubs, trained.target, ENDLESS)
@@ -147,6 +148,7 @@ def test_streams_that_nobody_reads_keep_their_places_and_no_more(
         each.cancel()
 
 
+@pytest.mark.slow
 def test_targets_that_wait_for_their_check_are_counted(
     small: ServerProcess, trained: sampler_service_pb2.Sampler
 ) -> None:

@@ -209,6 +209,7 @@ def test_deleting_takes_content_that_nothing_needs(serve: Callable[..., ServerPr
     assert create(stubs, raw(GOOD), dataset_id="first-one").digest == first.digest
 
 
+@pytest.mark.slow
 def test_deleting_takes_nothing_from_a_target_with_the_same_bytes(serve: Callable[..., ServerProcess]) -> None:
     server = serve()
     stubs = server.stubs

@@ -89,6 +89,7 @@ def stream(stubs: Stubs, sampler: str, count: int, start: int = 0, seed: int = 3
     return content, last.trailer.sha256
 
 
+@pytest.mark.slow
 def test_draws_from_memory_are_the_same_and_need_no_worker(serve: Callable[..., ServerProcess], tmp_path: Path) -> None:
     """Other ranges of them too; a server that remembers nothing, after a restart, sends the same again."""
     server = serve(tmp_path / "data")
@@ -113,6 +114,7 @@ def test_draws_from_memory_are_the_same_and_need_no_worker(serve: Callable[..., 
     assert stream(server.stubs, sampler, 1000, start=700)[0] == part
 
 
+@pytest.mark.slow
 def test_without_memory_draws_are_made_again(stubs: Stubs, server: ServerProcess, sampler: pb.Sampler) -> None:
     before = stream(stubs, sampler.name, 2000)
     wait_for(lambda: len(server.workers()) == 1, what="the only worker")

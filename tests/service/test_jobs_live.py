@@ -107,6 +107,7 @@ def kill_training_worker(server: ServerProcess, serving: set[int]) -> None:
     worker.kill()
 
 
+@pytest.mark.chaos
 def test_a_job_survives_the_death_of_its_worker_and_of_the_server(serve: Callable[..., ServerProcess]) -> None:
     server = serve()
     target = register(server.stubs, gaussian(), "survivor")

@@ -36,6 +36,7 @@ def brought(stubs: Stubs, content: bytes, **header: str) -> sp.Sampler:
     return stubs.sampler.ImportSampler(iter(messages))
 
 
+@pytest.mark.slow
 def test_an_exported_model_draws_the_same_elsewhere(
     stubs: Stubs, trained: sp.Sampler, levels: sp.Sampler, serve: Callable[..., ServerProcess]
 ) -> None:

@@ -147,6 +147,7 @@ def test_data_that_do_not_suit_the_settings_fail_the_job(stubs: Stubs, data: ds.
     assert MessageToDict(job)["dataset"] == data.name
 
 
+@pytest.mark.slow
 def test_a_data_set_that_is_needed_stays(stubs: Stubs) -> None:
     dataset = create(stubs, raw(pairs(50)), dataset_id="needed-data")
     delete = ds.DeleteDatasetRequest(name=dataset.name)

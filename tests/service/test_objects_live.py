@@ -42,6 +42,7 @@ def draw(stubs: Stubs, sampler: str) -> str:
     return last.trailer.sha256
 
 
+@pytest.mark.slow
 def test_a_second_server_with_an_empty_folder_serves_the_samplers(
     url: str, tmp_path: Path, serve: Callable[..., ServerProcess], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -52,6 +52,7 @@ def test_the_death_of_the_second_worker_begins_the_next_attempt(
     assert not list((server.data / "jobs" / job.name.partition("/")[2]).rglob("group-*"))
 
 
+@pytest.mark.chaos
 def test_a_cancel_ends_all_of_them(server: ServerProcess, normal: target_service_pb2.Target) -> None:
     job = create_job(server.stubs, normal.name, config(workers=2, iterations=10**7))
     wait_for(lambda: get_job(server.stubs, job.name).metrics.step > 10, what="some steps")

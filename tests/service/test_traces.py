@@ -147,6 +147,7 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
     server.stop(0).wait()
 
 
+@pytest.mark.slow
 def test_the_standard_variables_are_enough(tmp_path: Path, collector: Collector) -> None:
     """Three processes, of which nothing but the environment was told."""
     code = f"""

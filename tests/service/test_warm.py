@@ -37,6 +37,7 @@ def _catalogue(family: str) -> target_service_pb2.TargetDefinition:
     return target_service_pb2.TargetDefinition(catalogue=target_service_pb2.CatalogueTarget(family=family))
 
 
+@pytest.mark.slow
 def test_samples_go_to_the_worker_and_their_eubo_comes_back(stubs: Stubs) -> None:
     """A posterior that cannot draw, so that the report takes what was given."""
     schools = register(stubs, _catalogue("eight-schools-non-centred"), "schools-warm")
