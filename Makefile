@@ -28,7 +28,7 @@ chaos: $(STAMP)  ## kills under load, 250 of them, and other faults; a failure p
 	pytest -m chaos -n 2 --dist load
 
 ray: $(STAMP)  ## the contract of executors on a Ray cluster of two nodes, simulated on this machine
-	pytest -m ray
+	pytest -m ray tests/executor_contract
 
 check: $(STAMP)  ## lint, types, import rules, wire, generated code, docstring examples
 	scripts/check.sh
