@@ -158,6 +158,7 @@ def want(connection: Connection, tenant: str, name: str, attempt: int, state: Jo
 def remove(connection: Connection, tenant: str, name: str) -> None:
     """Delete a job with its events."""
     connection.execute(delete(schema.jobs).where(_J.tenant == tenant, _J.name == name))
+    place_of(connection).announce(connection, Notice(name, ""))
 
 
 def record(
