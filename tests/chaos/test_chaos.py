@@ -19,7 +19,7 @@ async def _without_fault(folder: Path, seed: int, kills: int, url: str = "") -> 
 
 @pytest.mark.timeout(300)
 async def test_a_few_kills_under_load_lose_nothing(tmp_path: Path) -> None:
-    await _without_fault(tmp_path, 0, 4)
+    await _without_fault(tmp_path, 0, 2)
 
 
 @pytest.mark.chaos

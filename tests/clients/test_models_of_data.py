@@ -73,6 +73,7 @@ def test_draws_go_to_arviz_by_column(sampler: SamplerHandle) -> None:
     assert made.attrs["weights"] == "equal"
 
 
+@pytest.mark.slow
 def test_likelihoods_are_of_rows_and_of_data_sets(sampler: SamplerHandle, dataset: Dataset) -> None:
     by_name, by_handle, by_rows = (sampler.nll(data) for data in ("people", dataset, people()))
     assert by_name.elbo == by_handle.elbo == by_rows.elbo

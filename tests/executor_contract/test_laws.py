@@ -131,6 +131,7 @@ async def test_cancelled_at_its_imports(bench: Bench) -> None:
     assert await worker.close() == KILLED
 
 
+@pytest.mark.slow
 async def test_cancelled_at_work_by_a_message(bench: Bench) -> None:
     worker = await at_work(bench)
     await worker.send(_Command(id=1, stop=_Command.Stop(command_id=1)))

@@ -88,6 +88,7 @@ RESUMED: dict[str, tuple[dict[str, object], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RESUMED)
 def test_several_workers_resume_exactly(name: str, tmp_path: Path) -> None:
     changes, options = RESUMED[name]

@@ -49,6 +49,7 @@ def sampler() -> Sampler:
     return train(TARGET, settings)
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 @pytest.mark.parametrize("name", WAYS)
 def test_blocks_are_properly_weighted(sampler: Sampler, name: str) -> None:

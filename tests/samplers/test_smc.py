@@ -86,6 +86,7 @@ def test_the_mean_weight_of_a_block_is_unbiased_for_z(method: Method, name: str)
     assert_mean_equals(moments, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 def test_resampling_pays_where_weights_degenerate_on_the_way() -> None:
     """A long annealing towards a narrow target in 20 dimensions: a smaller variance of log Z-hat than without looks."""

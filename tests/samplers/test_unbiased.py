@@ -94,7 +94,9 @@ def relative_weights(bridge: Bridge, target: Target) -> torch.Tensor:
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize("training", [False, True], ids=["untrained", "trained"])
+@pytest.mark.parametrize(
+    "training", [pytest.param(False, id="untrained"), pytest.param(True, id="trained", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("random_networks", [False, True], ids=["zero networks", "random networks"])
 @pytest.mark.parametrize(("method", "name"), EVERY)
 def test_weights_average_to_z(method: Method, name: str, random_networks: bool, training: bool) -> None:

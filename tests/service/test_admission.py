@@ -131,6 +131,7 @@ def test_watches_have_places_of_their_own(small: ServerProcess, trained: sampler
         each.cancel()
 
 
+@pytest.mark.slow
 def test_streams_that_nobody_reads_keep_their_places_and_no_more(
     small: ServerProcess, trained: sampler_service_pb2.Sampler
 ) -> None:

@@ -147,6 +147,7 @@ def test_sites_come_with_the_draws_and_do_not_change_them(stubs: Stubs, with_sit
         assert site.tensor.data in b"".join(chunk.sites[n].tensor.data for chunk in full.chunks)
 
 
+@pytest.mark.slow
 def test_an_exported_sampler_draws_the_same_elsewhere(
     stubs: Stubs, sampler: pb.Sampler, whole: Stream, serve: Callable[..., ServerProcess]
 ) -> None:

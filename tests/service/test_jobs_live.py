@@ -146,6 +146,7 @@ def test_a_job_survives_the_death_of_its_worker_and_of_the_server(serve: Callabl
     assert get_job(stubs, job.name).metrics.step > step
 
 
+@pytest.mark.chaos
 def test_a_stopped_server_puts_its_job_back_and_goes_on_later(serve: Callable[..., ServerProcess]) -> None:
     server = serve()
     target = register(server.stubs, gaussian())

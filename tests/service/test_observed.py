@@ -183,6 +183,7 @@ def test_data_and_programs_stay_out_of_the_log(watched: Watched) -> None:
     assert [mark for mark in marks if mark in text] == []
 
 
+@pytest.mark.slow
 def test_health_says_no_while_the_server_stops(serve: Callable[..., ServerProcess], tmp_path: Path) -> None:
     running = Watched(serve(tmp_path / "data", "--admin-port", "0"))
     base = running.url.removesuffix("/metrics")

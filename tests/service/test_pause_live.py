@@ -125,6 +125,7 @@ def refused_by_nobody(call: Callable[[], object]) -> bool:
     return False
 
 
+@pytest.mark.chaos
 def test_everything_is_free_after_orders_at_any_time(serve: Callable[..., ServerProcess], tmp_path: Path) -> None:
     """Two slots and no GPU: jobs are paused, taken back, cancelled while they begin and while they run."""
     server = serve(tmp_path / "data", "--cpus", "2", "--gpus", "", "--queued-jobs", "2")

@@ -75,7 +75,8 @@ def test_a_database_that_is_not_there_is_refused(tmp_path: Path) -> None:
     assert "secret" not in said
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGQUIT, marks=pytest.mark.chaos)])
+@pytest.mark.chaos
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
 def test_a_job_goes_on_while_the_database_restarts(
     own: PostgresServer, serve: Callable[..., ServerProcess], tmp_path: Path, number: signal.Signals
 ) -> None:

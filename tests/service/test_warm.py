@@ -58,6 +58,7 @@ def test_samples_go_to_the_worker_and_their_eubo_comes_back(stubs: Stubs) -> Non
     stubs.dataset.DeleteDataset(ds.DeleteDatasetRequest(name=given.name))
 
 
+@pytest.mark.slow
 def test_samples_that_are_not_there_or_do_not_fit_are_refused(stubs: Stubs) -> None:
     normal = register(stubs, gaussian(3), "normal-warm")
     narrow = create(stubs, raw(table(50, 2, seed=1)), dataset_id="too-narrow-draws")

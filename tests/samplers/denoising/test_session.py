@@ -50,6 +50,7 @@ def test_a_network_learns_what_a_gaussian_cannot_say(sampler: DenoisingSampler) 
     assert (report.rows, report.dim, report.discrete, report.validation.rows) == (540, 2, False, 60)
 
 
+@pytest.mark.slow
 def test_levels_are_found_and_given_probabilities() -> None:
     """The first column is uniform, log 4; the second copies it but in a tenth of rows: 0.43 nats."""
     report = train_denoiser(_counts(2000), NAMES, LONGER).report
