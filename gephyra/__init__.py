@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gephyra.clients.capture import from_pyro as from_pyro
     from gephyra.clients.capture import from_torch as from_torch
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 _HOME = {
     "AsyncClient": "gephyra.clients",
