@@ -35,6 +35,12 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         old.unlink()
 
 
+def drop_checkpoints(folder: Path) -> None:
+    """Delete all of them: those of a run that begins again would count as newer than its own."""
+    for old in folder.glob(_PATTERN):
+        old.unlink()
+
+
 def latest_checkpoint(folder: Path) -> Checkpoint | None:
     """The newest checkpoint that can be read; None if there is none."""
     for path in sorted(folder.glob(_PATTERN), reverse=True):

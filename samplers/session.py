@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gephyra.targets.base import Target
 
-from .checkpoint import latest_checkpoint
+from .checkpoint import drop_checkpoints, latest_checkpoint
 from .evaluate import BLOCK_SIZE
 from .given import checked_rows
 from .group import ALONE, Group
@@ -132,9 +132,12 @@ def _begun(
             if group.size > 1:
                 raise
             logger.warning("the checkpoint of step %d is not used, the run begins again: %s", stored.step, error)
+            assert folder is not None, "it came from there"
+            drop_checkpoints(folder)
             stages = make()
     prepared = stages.prepare() if start is None else stages.go_on(start)
-    stages.tell(stages.state(prepared))
+    if group.size > 1:
+        stages.tell(stages.state(prepared))
     return stages, prepared
 
 

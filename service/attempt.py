@@ -85,7 +85,10 @@ class Attempt:
 
     async def run(self, traceparent: str = "") -> None:
         """Start the worker, follow it to its end, and leave the job QUEUED, PAUSED or in a terminal state."""
-        work = await asyncio.to_thread(take_over, self._folder, self.job.attempt)
+        try:
+            work = await asyncio.to_thread(take_over, self._folder, self.job.attempt)
+        except FileExistsError as error:
+            raise Superseded from error
         holding = asyncio.create_task(self._hold())
         worker = None
         try:
@@ -237,7 +240,7 @@ class Attempt:
         logger.warning("worker of %s, attempt %d: %s", self.job.name, self.job.attempt, ended)
         text = f"the worker died ({ended})" + (f"; its last lines:\n{tail}" if tail else "")
         await self._record(convert.log_event(text, self.job.attempt, self._core.clock()))
-        await self._settle_death(ended, own=not end.lost)
+        await self._settle_death(ended, own=not (end.lost or self._lost))
 
     async def _settle_unstarted(self) -> None:
         if self._stop is not None:

@@ -135,7 +135,11 @@ def _uploads(holdings: Holdings, age: _Age) -> Iterator[Piece]:
 
 def _old(path: Path, age: _Age) -> bool:
     """Whether nothing at or below a path is young."""
-    return all(each.stat().st_mtime < age.horizon for each in (path, *path.rglob("*")))
+    try:
+        return all(each.stat().st_mtime < age.horizon for each in (path, *path.rglob("*")))
+    except FileNotFoundError:
+        # Somebody else is just taking it away.
+        return False
 
 
 def _folder(path: Path, dry: bool) -> Piece:

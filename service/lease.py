@@ -9,7 +9,6 @@ import logging
 
 from . import jobs
 from .core import Core
-from .errors import Unavailable
 from .store.records import JobRecord
 
 __all__ = ["keep_lease"]
@@ -30,7 +29,8 @@ async def keep_lease(core: Core, job: JobRecord) -> str:
             if not await core.store.write(jobs.renew, job, core.lease_end(), core.clock()):
                 return "the attempt is not the current one any more"
             renewed = now()
-        except Unavailable as error:
+        except Exception as error:
+            # Whatever the database says: without this task the lease would end.
             logger.warning("the lease of attempt %d of %s is not renewed: %s", job.attempt, job.name, error)
             if now() - renewed > seconds:
                 return f"the database was away for {seconds:g} s"

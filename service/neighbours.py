@@ -131,7 +131,9 @@ class Neighbours:
         await self._checks.start()
         if dead:
             await asyncio.to_thread(clean, core, self._presence)
+        if dead or late:
             await sweep_jobs(core)
+        if dead:
             await asyncio.to_thread(self._presence.forget, dead)
 
     def _not_renewed(self, late: Mapping[str, int | None]) -> dict[str, int | None]:

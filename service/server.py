@@ -138,9 +138,10 @@ class Server:
         await asyncio.to_thread(push, core, self._holdings)
         address = self._listen(core.config.address)
         self._admin = self._open_admin()
-        await self._server.start()
         await self._supervisor.start()
+        # Before anybody can ask for a job whose folder comes before its row.
         await sweep_jobs(core)
+        await self._server.start()
         await self._checks.start()
         await asyncio.to_thread(self._presence.forget, self._dead)
         await self._neighbours.start()

@@ -24,10 +24,15 @@ _GONE = ".gone"
 
 
 def take_over(job: Path, attempt: int) -> Path:
-    """The folder of this attempt below the job's, made if missing, with the checkpoints of earlier ones."""
+    """The folder of this attempt below the job's, made if missing, with the checkpoints of earlier ones.
+
+    Raises FileExistsError if a later attempt has one: this one was late, and must not take it.
+    """
     job.mkdir(parents=True, exist_ok=True)
     mine = job / f"work-{attempt}"
     for old in _folders(job):
+        if _number(old) > attempt:
+            raise FileExistsError(f"{old} is of a later attempt than {attempt}")
         if mine.exists():
             shutil.rmtree(old)
         else:
@@ -115,6 +120,12 @@ def _link(source: Path, target: Path) -> None:
 
 def _folders(job: Path) -> Iterator[Path]:
     """Newest attempt first."""
-    yield from sorted(job.glob("work-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    yield from sorted(job.glob("work-*"), key=_number, reverse=True)
     if (job / _EARLIER).is_dir():
         yield job / _EARLIER
+
+
+def _number(folder: Path) -> int:
+    """Of the attempt; 0 for a folder from before there were several."""
+    name, _, number = folder.name.rpartition("-")
+    return int(number) if name == "work" else 0

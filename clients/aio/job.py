@@ -192,7 +192,8 @@ class AsyncJob(JobFacts):
                 event = event_from_message(answer.event)
                 if answer.event.HasField("state"):
                     self._message.state = answer.event.state
-                    self._message.pause_requested = False
+                    # Where a worker has to stop first, states that were replayed say nothing of the pause.
+                    self._message.pause_requested &= not (self.state.final or self.state is JobState.PAUSED)
                 if answer.event.HasField("metrics"):
                     self._message.metrics.CopyFrom(answer.event.metrics)
                 yield seen, event

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from ..sync import Job
+from ..errors import InvalidArgument, Violation
+from ..sync import Client, Job
 from .options import Folder, Json, Server, connect
 from .output import print_json, say
 
@@ -29,6 +30,7 @@ def resume(name: _Name, server: Server = None, folder: Folder = None, as_json: J
     Example: `gephyra resume job-0a1b2c3d4e5f --server localhost:50051`
     """
     with connect(server, folder) as client:
+        _refuse_alone(client, "resume")
         job = client.job(name).resume()
     _tell(job, as_json)
 
@@ -49,6 +51,7 @@ def retry(name: _Name, server: Server = None, folder: Folder = None, as_json: Js
     Example: `gephyra retry job-0a1b2c3d4e5f --server localhost:50051`
     """
     with connect(server, folder) as client:
+        _refuse_alone(client, "retry")
         job = client.job(name).retry()
     print_json(job.to_json()) if as_json else say(f"started {job.name}; to watch it: gephyra watch {job.name}")
 
@@ -62,6 +65,13 @@ def delete(name: _Name, server: Server = None, folder: Folder = None, as_json: J
         job = client.job(name)
         job.delete()
     print_json({"deleted": job.name}) if as_json else say(f"deleted {job.name}")
+
+
+def _refuse_alone(client: Client, command: str) -> None:
+    """Raises InvalidArgument where the server ends with this command: nobody would run the job."""
+    if client.embedded:
+        sentence = f"{command} needs --server: a server of one's own ends with this command"
+        raise InvalidArgument(sentence, violations=[Violation("folder", sentence)])
 
 
 def _tell(job: Job, as_json: bool) -> None:

@@ -149,6 +149,7 @@ def jobs(context: typer.Context, server: Server = None, folder: Folder = None, a
     Example: `gephyra jobs --folder runs`
     """
     if context.invoked_subcommand is not None:
+        _refuse_options_before(context)
         return
     with connect(server, folder) as client:
         listed = client.jobs()
@@ -191,6 +192,15 @@ def _report(sampler: SamplerHandle, job: str, as_json: bool) -> None:
     print_facts(sampler.name, [("target", sampler.target), *evidence.rows()])
     for warning in evidence.warnings:
         say(f"warning: {warning}")
+
+
+def _refuse_options_before(context: typer.Context) -> None:
+    """The subcommand would not see them, and might ask another server. Raises InvalidArgument."""
+    for name in ("server", "folder", "as_json"):
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            sentence = f"options belong after the subcommand: gephyra jobs {context.invoked_subcommand} NAME ..."
+            raise InvalidArgument(sentence, violations=[Violation(name, sentence)])
 
 
 def _subject(target: str | None, dataset: str | None, alone: bool) -> str:

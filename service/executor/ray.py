@@ -24,6 +24,7 @@ from ray.exceptions import ActorUnavailableError, RayError, RayTaskError
 import gephyra
 from gephyra.protos import worker_pb2
 
+from ..errors import Reason, Unavailable
 from .agent import Agent
 from .base import Executor, Exit, NoPlace, Resources, Worker, WorkerSpec
 from .local import log_tail
@@ -244,7 +245,7 @@ class RayExecutor(Executor):
                 logger.warning("no node of the cluster has room for a worker that needs %s; it waits", spec.needs)
             placing.result()
         except RayError as error:
-            raise OSError(f"a worker has no place: {_first_line(error)}") from error
+            raise Unavailable(Reason.WORKER_DIED, f"a worker has no place: {_first_line(error)}") from error
         finally:
             placing.cancel()
 
@@ -254,7 +255,9 @@ class RayExecutor(Executor):
         except RayTaskError as error:
             raise OSError(f"a worker cannot be started on its node: {error.cause}") from error
         except RayError as error:
-            raise OSError(f"a worker's node was lost at its start: {_first_line(error)}") from error
+            raise Unavailable(
+                Reason.WORKER_DIED, f"a worker's node was lost at its start: {_first_line(error)}"
+            ) from error
         if version != gephyra.__version__:
             raise OSError(f"node {node} has gephyra {version}, this server is {gephyra.__version__}: install the same")
         return RayWorker(agent, node, pid, spec.log, self._forget)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from ..errors import Reason, Unavailable
 from ..full import is_full
@@ -29,6 +29,8 @@ T = TypeVar("T")
 
 _READERS = 4
 _PAUSE = 0.25
+# PostgreSQL's idle_in_transaction_session_timeout.
+_IDLE_FOR_LONG = "25P03"
 
 
 class Store:
@@ -106,8 +108,8 @@ class Store:
         try:
             with self._connect(engine) as connection, connection.begin():
                 yield connection
-        except OperationalError as error:
-            if is_full(error):
+        except DBAPIError as error:
+            if is_full(error) or not _gone(error):
                 raise
             raise Unavailable(Reason.DATABASE_UNAVAILABLE, f"the database failed: {error.orig}") from error
         except DatabaseInUse as error:
@@ -126,3 +128,9 @@ class Store:
     @staticmethod
     async def _run(executor: ThreadPoolExecutor, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(executor, call)
+
+
+def _gone(error: DBAPIError) -> bool:
+    """Whether the database failed, not what it was asked; it may also have ended a session that was idle for long."""
+    ended = error.connection_invalidated or getattr(error.orig, "sqlstate", "") == _IDLE_FOR_LONG
+    return isinstance(error, OperationalError) or ended

@@ -183,6 +183,8 @@ async def rolling(folder: Path, url: str, rounds: int, *, kill: bool = False, tr
                 await asyncio.to_thread(_restart, host, kill, load)
             load.over.set()
             await asyncio.wait_for(working, _END_SECONDS)
+            if looking.done():
+                looking.result()
             looking.cancel()
             await load.judge()
         for status in await asyncio.gather(*(asyncio.to_thread(host.stop) for host in hosts)):

@@ -75,6 +75,7 @@ def running(client: Client, fake: FakeServer) -> Job:
     return client.train("some-target")
 
 
+@pytest.mark.slow
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(breaks=st.lists(st.integers(0, 12), max_size=4), after=st.integers(0, 12))
 def test_each_event_comes_once_and_in_order(fake: FakeServer, client: Client, breaks: list[int], after: int) -> None:

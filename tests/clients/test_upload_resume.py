@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from gephyra.clients import errors
 from gephyra.clients.sync import Client
 from gephyra.protos import blob_service_pb2
 from tests.support.proxy import cutting_proxy
-from tests.support.server import ServerProcess
+from tests.support.server import ServerProcess, wait_for
 
 ROWS, COLUMNS = 40_000, 6
 SIZE = ROWS * COLUMNS * 8
@@ -60,7 +61,9 @@ def test_nothing_half_uploaded_is_seen_and_another_client_goes_on(server: Server
         assert client.datasets() == []
         with pytest.raises(errors.NotFound):
             client.dataset("half-sent")
-        blob = server.stubs.blob.GetBlob(blob_service_pb2.GetBlobRequest(name=name))
+        # The server may need a moment to see that nobody sends any more.
+        wait_for(lambda: _kept(server, name).received_bytes > 0, what="what came is kept")
+        blob = _kept(server, name)
         assert not blob.complete
         assert 0 < blob.received_bytes < SIZE
         # Another client, as after a restart of the process, sends what is missing and no more.
@@ -71,3 +74,13 @@ def test_nothing_half_uploaded_is_seen_and_another_client_goes_on(server: Server
         dataset = client.dataset("half-sent")
         dataset.delete()
         assert not any((server.data / "artefacts").rglob(dataset.content_sha256))
+
+
+def _kept(server: ServerProcess, name: str) -> blob_service_pb2.Blob:
+    """What the server has of a blob; an empty record for nothing."""
+    try:
+        return server.stubs.blob.GetBlob(blob_service_pb2.GetBlobRequest(name=name))
+    except grpc.RpcError as error:
+        if error.code() is not grpc.StatusCode.NOT_FOUND:
+            raise
+        return blob_service_pb2.Blob()

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from gephyra.protos import training_service_pb2, worker_pb2
@@ -63,7 +64,7 @@ async def test_a_job_is_done_its_events_arrive_in_order_and_its_log_is_whole(ben
     assert (bench.folder / "work-1" / "sampler").stat().st_size > 0
     # The end of its connection is the order to end.
     end = await worker.close(seconds=10.0)
-    assert (end, worker.alive, await worker.receive()) == (Exit(3), False, None)
+    assert (end, worker.alive, await kind_of_next(worker, "ready")) == (Exit(3), False, None)
     assert await worker.close() == end
     log = (bench.folder / "log").read_text()
     assert len(re.findall(r"\| +torch$", log, flags=re.MULTILINE)) == 1
@@ -152,7 +153,9 @@ async def test_cancelled_at_work_by_a_signal(bench: Bench) -> None:
 
 async def test_a_close_without_patience_kills(bench: Bench) -> None:
     worker = await started(bench)
-    (await bench.process()).suspend()
+    process = await bench.process()
+    process.suspend()
+    await until(lambda: process.status() == psutil.STATUS_STOPPED)
     assert await worker.close() == KILLED
     assert bench.processes() == []
 

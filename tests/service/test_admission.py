@@ -176,6 +176,7 @@ def refused_none(call: Any) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_overload_is_refused_and_passes(small: ServerProcess, trained: sampler_service_pb2.Sampler) -> None:
     """The logic of the acceptance test; its times, only when the machine is quiet."""
     figures = overload(small, trained, factor=10, seconds=3, count=4000)

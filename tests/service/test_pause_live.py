@@ -90,6 +90,7 @@ def get_job_names(stubs: Stubs) -> set[str]:
     return {job.name for job in listed.training_jobs}
 
 
+@pytest.mark.chaos
 def test_a_pause_outlives_the_server_that_took_it(tmp_path: Path) -> None:
     host = Host(tmp_path)
     try:

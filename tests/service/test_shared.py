@@ -27,7 +27,7 @@ from gephyra.service.store.versions import latest
 from tests.support.postgres import PostgresServer
 
 HOUR = 3600 * 10**6
-LEASE = 200_000
+LEASE = 600_000
 JOB = JobRecord("job", "u", "t", "", TrainingSettings(), JobState.QUEUED, 1)
 TARGET = TargetRecord("t-one", "uid", TargetState.CHECKING, "d1", 3, "somewhere", 1)
 

@@ -56,6 +56,7 @@ def released(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_client_of_an_earlier_release_works_with_this_server(released: Path, tmp_path: Path) -> None:
     with ServerProcess(tmp_path / "data") as server:
         done = subprocess.run(
