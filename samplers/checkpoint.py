@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .storage import read_tensors, write_tensors
 
-__all__ = ["Checkpoint", "latest_checkpoint", "write_checkpoint"]
+__all__ = ["Checkpoint", "drop_checkpoints", "latest_checkpoint", "write_checkpoint"]
 
 _KEPT = 2
 _PATTERN = "checkpoint-*.safetensors"

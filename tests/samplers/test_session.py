@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gephyra.samplers.algorithms import BUILDERS
-from gephyra.samplers.checkpoint import latest_checkpoint
+from gephyra.samplers.checkpoint import Checkpoint, latest_checkpoint, write_checkpoint
 from gephyra.samplers.finish import REPORT_PATHS
 from gephyra.samplers.objectives import OBJECTIVES
 from gephyra.samplers.report import Metrics
@@ -59,6 +59,18 @@ def test_stopping_and_resuming_is_exact(tmp_path: Path) -> None:
     resumed = train(TARGET, settings(), checkpoint_folder=tmp_path)
     assert torch.equal(draws(whole), draws(resumed))
     assert whole.report.target_evaluations == resumed.report.target_evaluations
+
+
+def test_a_run_that_begins_again_can_be_resumed(tmp_path: Path) -> None:
+    """The checkpoint of another bridge, of however late a step, is not taken for one of its own."""
+    for step in (9000, 10_000):
+        with pytest.raises(StopTraining):
+            train(TARGET, settings(), checkpoint_folder=tmp_path, should_stop=map((9).__lt__, count()).__next__)
+        stored = latest_checkpoint(tmp_path)
+        assert stored is not None
+        assert 0 < stored.step < 20
+        other = {**stored.tensors, "bridge.other": torch.zeros(1)}
+        write_checkpoint(tmp_path, Checkpoint(step, other, stored.record))
 
 
 def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
