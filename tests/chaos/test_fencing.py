@@ -158,6 +158,10 @@ def test_a_folder_is_taken_over_and_its_old_name_leads_nowhere(tmp_path: Path) -
     with pytest.raises(FileNotFoundError):
         write_tensors(first / "checkpoint-3.safetensors", {}, {})
     assert [path.name for path in take_over(tmp_path / "job", 10).iterdir()] == ["checkpoint-1.safetensors"]
+    # One that was late to begin.
+    with pytest.raises(FileExistsError):
+        take_over(tmp_path / "job", 9)
+    assert [path.name for path in (tmp_path / "job/work-10").iterdir()] == ["checkpoint-1.safetensors"]
     # Those of version 0.2 too.
     (tmp_path / "old" / "checkpoints").mkdir(parents=True)
     (tmp_path / "old" / "checkpoints" / "checkpoint-1.safetensors").touch()

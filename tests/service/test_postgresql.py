@@ -74,6 +74,21 @@ def test_a_transaction_whose_session_is_lost_leaves_nothing(own: PostgresServer)
     store.close()
 
 
+def test_a_session_that_was_idle_for_long_in_a_transaction_is_no_fault_of_ours(url: str) -> None:
+    """As of a server that was stopped there, and woke."""
+    store = Store(PostgreSql(url))
+
+    def idle(connection: Connection) -> None:
+        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '50ms'"))
+        time.sleep(0.3)
+        targets.add(connection, TENANT, TARGET)
+
+    with pytest.raises(Unavailable):
+        store.write_now(idle)
+    store.write_now(targets.add, TENANT, TARGET)
+    store.close()
+
+
 def test_a_reader_cannot_write_and_a_commit_waits_for_the_disk(postgres: PostgresServer, url: str) -> None:
     postgres.execute(f"ALTER DATABASE {url.rpartition('/')[2]} SET synchronous_commit = off")
     store = Store(PostgreSql(url))
