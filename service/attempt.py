@@ -13,7 +13,7 @@ from google.rpc import code_pb2
 from gephyra.protos import worker_pb2
 
 from . import convert, jobs
-from .commands import training_command, training_spec, workers_of
+from .commands import training_command, training_spec
 from .config import TENANT
 from .core import Core
 from .crash import Place, crash_point
@@ -23,11 +23,12 @@ from .executor import Exit, Worker, receive_within
 from .handing import keep_sampler
 from .lease import keep_lease
 from .reports import from_report
+from .slots import workers_of
 from .store import jobs as job_store
 from .store.records import AnyMetrics, JobRecord, JobState
 from .team import start_team
 from .tracing import record_work
-from .workspace import sampler_path, settle, take_over
+from .workspace import sampler_path, settle, take_over, work_folder
 
 __all__ = ["Attempt", "Stop", "Superseded"]
 
@@ -81,7 +82,7 @@ class Attempt:
     @property
     def workers(self) -> int:
         """How many processes take part in it."""
-        return workers_of(self.job)
+        return workers_of(self.job.settings)
 
     async def run(self, traceparent: str = "") -> None:
         """Start the worker, follow it to its end, and leave the job QUEUED, PAUSED or in a terminal state."""
@@ -137,7 +138,7 @@ class Attempt:
         """The worker; None if the attempt was to end while there was no place for one yet."""
         if self._stop is not None or self._lost:
             return None
-        core, work = self._core, self._folder / f"work-{self.job.attempt}"
+        core, work = self._core, work_folder(self._folder, self.job.attempt)
         spec = training_spec(core, self.job, self._folder, self._threads, self._environment)
         self._starting = asyncio.create_task(start_team(core.executor, core.assembling, spec, self.workers, work))
         try:
@@ -166,7 +167,7 @@ class Attempt:
         worker.kill()
 
     def _sampler_path(self) -> Path:
-        return sampler_path(self._folder / f"work-{self.job.attempt}")
+        return sampler_path(work_folder(self._folder, self.job.attempt))
 
     async def _follow(self, worker: Worker, command: worker_pb2.WorkerCommand) -> bool:
         """True when an event ended the attempt, False when the worker is gone, or silent, without one."""

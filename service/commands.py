@@ -5,7 +5,7 @@ from pathlib import Path
 
 from gephyra.protos import worker_pb2
 from gephyra.samplers.denoising.settings import DenoisingSettings
-from gephyra.samplers.settings import Device, TrainingSettings
+from gephyra.samplers.settings import Device
 
 from . import handing
 from .core import Core
@@ -17,12 +17,7 @@ from .settings import to_config
 from .store.records import JobRecord
 from .workspace import sampler_path
 
-__all__ = ["training_command", "training_spec", "workers_of"]
-
-
-def workers_of(job: JobRecord) -> int:
-    """How many processes take part in an attempt at this job."""
-    return job.settings.workers if isinstance(job.settings, TrainingSettings) else 1
+__all__ = ["training_command", "training_spec"]
 
 
 def training_spec(core: Core, job: JobRecord, folder: Path, threads: int, environment: Mapping[str, str]) -> WorkerSpec:

@@ -15,7 +15,7 @@ from .config import ServerConfig
 from .errors import FailedPrecondition, Reason
 from .store.records import AnySettings
 
-__all__ = ["ANYTHING", "Grant", "Need", "Offer", "Room", "Slots", "refuse_if_never", "slots_of"]
+__all__ = ["ANYTHING", "Grant", "Need", "Offer", "Room", "Slots", "refuse_if_never", "slots_of", "workers_of"]
 
 _MANY = 1 << 30
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -33,8 +33,12 @@ class Need:
 
 def slots_of(settings: AnySettings, config: ServerConfig) -> Need:
     """What a job with these settings holds on a server of this configuration."""
-    workers = settings.workers if isinstance(settings, TrainingSettings) else 1
-    return Need(config.threads * workers, settings.device)
+    return Need(config.threads * workers_of(settings), settings.device)
+
+
+def workers_of(settings: AnySettings) -> int:
+    """How many processes take part in an attempt at a job with these settings."""
+    return settings.workers if isinstance(settings, TrainingSettings) else 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .store.records import TERMINAL, JobState
 
-__all__ = ["forget", "inherit", "sampler_path", "settle", "sweep", "take_over"]
+__all__ = ["forget", "inherit", "sampler_path", "settle", "sweep", "take_over", "work_folder"]
 
 # What versions up to 0.2 had in the folder of a job.
 _EARLIER = "checkpoints"
@@ -29,7 +29,7 @@ def take_over(job: Path, attempt: int) -> Path:
     Raises FileExistsError if a later attempt has one: this one was late, and must not take it.
     """
     job.mkdir(parents=True, exist_ok=True)
-    mine = job / f"work-{attempt}"
+    mine = work_folder(job, attempt)
     for old in _folders(job):
         if _number(old) > attempt:
             raise FileExistsError(f"{old} is of a later attempt than {attempt}")
@@ -41,6 +41,11 @@ def take_over(job: Path, attempt: int) -> Path:
     for part in mine.glob("*.part"):
         part.unlink()
     return mine
+
+
+def work_folder(job: Path, attempt: int) -> Path:
+    """That of an attempt below the job's; of attempt 0 is what a job begins with."""
+    return job / f"work-{attempt}"
 
 
 def sampler_path(work: Path) -> Path:
@@ -82,7 +87,7 @@ def inherit(failed: Path, job: Path) -> None:
             with suppress(FileNotFoundError):
                 for file in found:
                     _link(file, half / file.name)
-                half.rename(job / "work-0")
+                half.rename(work_folder(job, 0))
                 return
     shutil.rmtree(half, ignore_errors=True)
 
