@@ -28,7 +28,7 @@ def doctor(
 
     Looked at: the data folder (may we write there, room, version of the database, whose it is), installed packages,
     torch and jax in a process of their own as workers load them, GPU, ports, clock, what traces need, and PostgreSQL
-    where a URL is given. Nothing is changed. The options are those of `gephyra serve`.
+    where a URL is given. Nothing is changed. Options mean what they mean to `gephyra serve`.
 
     **ok** needs nothing. A **warning** lets the server run, but something will not work, or not for long. A **stop**
     keeps it from starting or working: the exit code is then 1, so that a script can ask first.
